@@ -1,0 +1,58 @@
+// What a device has: limits and optional features, read once; every "is it there?" asks this struct.
+#ifndef SPINDLE_RUNTIME_CAPS_H
+#define SPINDLE_RUNTIME_CAPS_H
+#include <cstdint>
+#include <set>
+#include <string>
+#include <vector>
+
+namespace spindle {
+
+struct Caps {
+  // Optional features, after --disable.
+  bool storage16 = false;        // 16-bit storage buffers
+  bool storage8 = false;         // 8-bit storage buffers
+  bool fp16 = false;             // float16 arithmetic
+  bool int8 = false;             // int8 arithmetic
+  bool dot = false;              // integer dot products, packed 4 x 8 bit, accelerated or not
+  bool subgroup = false;         // basic, arithmetic, shuffle and ballot operations in compute shaders
+  bool subgroup_control = false; // a required subgroup size, full subgroups
+  bool coopmat = false;          // VK_KHR_cooperative_matrix
+  bool coopmat2 = false;         // VK_NV_cooperative_matrix2
+  bool timestamps = false;
+  bool memory_budget = false;    // VK_EXT_memory_budget
+  bool executable_properties = false;  // registers and spills of a compiled pipeline
+
+  uint32_t subgroup_size = 1, min_subgroup_size = 1, max_subgroup_size = 1;
+  uint32_t max_workgroup_invocations = 128;
+  uint32_t max_workgroup_count[3] = {65535, 65535, 65535};
+  uint32_t shared_memory_bytes = 16384;
+  uint32_t push_constant_bytes = 128;
+  uint64_t max_binding_bytes = 1u << 27;     // maxStorageBufferRange, or --limit-binding
+  uint64_t max_allocation_bytes = 1u << 30;  // maxMemoryAllocationSize, or --limit-allocation
+  uint32_t buffer_alignment = 256;           // minStorageBufferOffsetAlignment
+  double timestamp_period_ns = 1;
+  bool has_memory = true;  // false on null devices: pipelines compile, nothing can be allocated
+  bool software = false;   // a CPU pretending to be a GPU
+};
+
+// The switches for tests, in every subcommand and as SPINDLE_* environment variables.
+struct DeviceOptions {
+  std::string device;              // number or part of a name; empty: the best one
+  std::set<std::string> disable;   // names of Caps' features, as feature_names() lists them
+  uint64_t limit_binding = 0;      // bytes; 0: the device's own limit
+  uint64_t limit_allocation = 0;   // bytes
+  double limit_cost = 0;           // cost units of one submit; 0: measured
+  bool precision_f32 = false;      // no reduced-precision fast path
+  bool allow_null = false;         // compile-only devices may be chosen
+  static DeviceOptions from_environment();
+};
+
+const std::vector<std::string>& feature_names();
+
+// Removes the features named in options.disable and applies the lowered limits.
+// Throws ErrorKind::usage for a name that is not in feature_names().
+void apply(Caps& caps, const DeviceOptions& options);
+
+}  // namespace spindle
+#endif

@@ -1,0 +1,272 @@
+// The Vulkan instance: enumerates devices, reads their features and limits, and chooses one.
+#include "runtime/instance.h"
+
+#include <algorithm>
+#include <cctype>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+
+#include "runtime/handles.h"
+
+namespace spindle {
+
+const char* name_of(VkResult result) {
+  switch (result) {
+    case VK_ERROR_OUT_OF_HOST_MEMORY: return "out of host memory";
+    case VK_ERROR_OUT_OF_DEVICE_MEMORY: return "out of device memory";
+    case VK_ERROR_DEVICE_LOST: return "the device was lost";
+    case VK_ERROR_INITIALIZATION_FAILED: return "initialisation failed";
+    case VK_ERROR_INCOMPATIBLE_DRIVER: return "incompatible driver";
+    case VK_ERROR_EXTENSION_NOT_PRESENT: return "extension not present";
+    case VK_ERROR_FEATURE_NOT_PRESENT: return "feature not present";
+    case VK_ERROR_LAYER_NOT_PRESENT: return "layer not present";
+    case VK_ERROR_MEMORY_MAP_FAILED: return "memory map failed";
+    case VK_ERROR_OUT_OF_POOL_MEMORY: return "out of pool memory";
+    case VK_ERROR_FRAGMENTED_POOL: return "fragmented pool";
+    case VK_ERROR_TOO_MANY_OBJECTS: return "too many objects";
+    case VK_TIMEOUT: return "timed out";
+    default: return "unknown Vulkan error";
+  }
+}
+
+const char* name_of(DeviceType type) {
+  switch (type) {
+    case DeviceType::discrete: return "discrete GPU";
+    case DeviceType::integrated: return "integrated GPU";
+    case DeviceType::virtual_gpu: return "virtual GPU";
+    case DeviceType::cpu: return "CPU";
+    default: return "other";
+  }
+}
+
+namespace {
+
+std::string version_string(uint32_t v) {
+  return fmt::format("{}.{}.{}", VK_API_VERSION_MAJOR(v), VK_API_VERSION_MINOR(v), VK_API_VERSION_PATCH(v));
+}
+
+std::set<std::string> extensions_of(VkPhysicalDevice device) {
+  uint32_t n = 0;
+  vk(vkEnumerateDeviceExtensionProperties(device, nullptr, &n, nullptr), "vkEnumerateDeviceExtensionProperties");
+  std::vector<VkExtensionProperties> list(n);
+  vk(vkEnumerateDeviceExtensionProperties(device, nullptr, &n, list.data()), "vkEnumerateDeviceExtensionProperties");
+  std::set<std::string> names;
+  for (const auto& e : list) names.insert(e.extensionName);
+  return names;
+}
+
+void read_features(VkPhysicalDevice device, const std::set<std::string>& extensions, bool v13, Caps& caps) {
+  VkPhysicalDeviceVulkan11Features f11{VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_FEATURES};
+  VkPhysicalDeviceVulkan12Features f12{VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES, &f11};
+  VkPhysicalDeviceShaderIntegerDotProductFeatures dot{
+      VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_FEATURES, &f12};
+  VkPhysicalDeviceSubgroupSizeControlFeatures size_control{
+      VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES, &dot};
+  VkPhysicalDevicePipelineExecutablePropertiesFeaturesKHR executable{
+      VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PIPELINE_EXECUTABLE_PROPERTIES_FEATURES_KHR, &size_control};
+  VkPhysicalDeviceFeatures2 features{VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, &executable};
+  vkGetPhysicalDeviceFeatures2(device, &features);
+  caps.storage16 = f11.storageBuffer16BitAccess;
+  caps.storage8 = f12.storageBuffer8BitAccess;
+  caps.fp16 = f12.shaderFloat16;
+  caps.int8 = f12.shaderInt8;
+  caps.dot = dot.shaderIntegerDotProduct && (v13 || extensions.count("VK_KHR_shader_integer_dot_product"));
+  caps.subgroup_control = size_control.subgroupSizeControl && size_control.computeFullSubgroups &&
+                          (v13 || extensions.count("VK_EXT_subgroup_size_control"));
+  caps.coopmat = extensions.count("VK_KHR_cooperative_matrix");
+  caps.coopmat2 = extensions.count("VK_NV_cooperative_matrix2");
+  caps.memory_budget = extensions.count("VK_EXT_memory_budget");
+  caps.executable_properties =
+      executable.pipelineExecutableInfo && extensions.count("VK_KHR_pipeline_executable_properties");
+}
+
+void read_properties(VkPhysicalDevice device, bool v13, DeviceInfo& info) {
+  Caps& caps = info.caps;
+  VkPhysicalDeviceSubgroupSizeControlProperties size_control{
+      VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_PROPERTIES};
+  VkPhysicalDeviceVulkan11Properties p11{VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_PROPERTIES, &size_control};
+  VkPhysicalDeviceDriverProperties driver{VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_DRIVER_PROPERTIES, &p11};
+  VkPhysicalDeviceProperties2 p{VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2, &driver};
+  vkGetPhysicalDeviceProperties2(device, &p);
+  info.name = p.properties.deviceName;
+  info.driver = driver.driverName;
+  info.driver_version = driver.driverInfo;
+  info.api = p.properties.apiVersion;
+  info.api_version = version_string(p.properties.apiVersion);
+  info.vendor_id = p.properties.vendorID;
+  info.device_id = p.properties.deviceID;
+  std::memcpy(info.driver_uuid, p11.driverUUID, 16);
+  std::memcpy(info.pipeline_cache_uuid, p.properties.pipelineCacheUUID, 16);
+  switch (p.properties.deviceType) {
+    case VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU: info.type = DeviceType::discrete; break;
+    case VK_PHYSICAL_DEVICE_TYPE_INTEGRATED_GPU: info.type = DeviceType::integrated; break;
+    case VK_PHYSICAL_DEVICE_TYPE_VIRTUAL_GPU: info.type = DeviceType::virtual_gpu; break;
+    case VK_PHYSICAL_DEVICE_TYPE_CPU: info.type = DeviceType::cpu; break;
+    default: break;
+  }
+  caps.software = info.type == DeviceType::cpu;
+  const VkPhysicalDeviceLimits& l = p.properties.limits;
+  caps.subgroup_size = caps.min_subgroup_size = caps.max_subgroup_size = p11.subgroupSize;
+  if (v13 && size_control.minSubgroupSize) {
+    caps.min_subgroup_size = size_control.minSubgroupSize;
+    caps.max_subgroup_size = size_control.maxSubgroupSize;
+  }
+  constexpr VkSubgroupFeatureFlags needed = VK_SUBGROUP_FEATURE_BASIC_BIT | VK_SUBGROUP_FEATURE_ARITHMETIC_BIT |
+                                            VK_SUBGROUP_FEATURE_SHUFFLE_BIT | VK_SUBGROUP_FEATURE_BALLOT_BIT;
+  caps.subgroup = (p11.subgroupSupportedStages & VK_SHADER_STAGE_COMPUTE_BIT) &&
+                  (p11.subgroupSupportedOperations & needed) == needed;
+  caps.max_workgroup_invocations = l.maxComputeWorkGroupInvocations;
+  std::copy_n(l.maxComputeWorkGroupCount, 3, caps.max_workgroup_count);
+  caps.shared_memory_bytes = l.maxComputeSharedMemorySize;
+  caps.push_constant_bytes = l.maxPushConstantsSize;
+  caps.max_binding_bytes = l.maxStorageBufferRange;
+  caps.max_allocation_bytes = p11.maxMemoryAllocationSize;
+  caps.buffer_alignment = static_cast<uint32_t>(l.minStorageBufferOffsetAlignment);
+  caps.timestamp_period_ns = l.timestampPeriod;
+}
+
+void read_memory(VkPhysicalDevice device, DeviceInfo& info) {
+  VkPhysicalDeviceMemoryBudgetPropertiesEXT budget{VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_BUDGET_PROPERTIES_EXT};
+  VkPhysicalDeviceMemoryProperties2 memory{VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_PROPERTIES_2};
+  if (info.caps.memory_budget) memory.pNext = &budget;
+  vkGetPhysicalDeviceMemoryProperties2(device, &memory);
+  const auto& m = memory.memoryProperties;
+  const uint64_t system = system_free_bytes();
+  info.caps.has_memory = m.memoryTypeCount > 0;
+  for (uint32_t i = 0; i < m.memoryHeapCount; i++) {
+    Heap heap;
+    heap.size_bytes = m.memoryHeaps[i].size;
+    heap.device_local = m.memoryHeaps[i].flags & VK_MEMORY_HEAP_DEVICE_LOCAL_BIT;
+    if (info.caps.memory_budget)
+      heap.free_bytes = budget.heapBudget[i] > budget.heapUsage[i] ? budget.heapBudget[i] - budget.heapUsage[i] : 0;
+    else
+      heap.free_bytes = info.caps.software || !heap.device_local ? std::min(system, heap.size_bytes) : heap.size_bytes;
+    info.heaps.push_back(heap);
+  }
+}
+
+// Index of a queue family with compute, preferring one that has graphics too (the viewer shares it).
+int find_queue_family(VkPhysicalDevice device, bool& timestamps) {
+  uint32_t n = 0;
+  vkGetPhysicalDeviceQueueFamilyProperties(device, &n, nullptr);
+  std::vector<VkQueueFamilyProperties> families(n);
+  vkGetPhysicalDeviceQueueFamilyProperties(device, &n, families.data());
+  int best = -1;
+  for (uint32_t i = 0; i < n; i++) {
+    if (!(families[i].queueFlags & VK_QUEUE_COMPUTE_BIT)) continue;
+    if (best < 0 || ((families[i].queueFlags & VK_QUEUE_GRAPHICS_BIT) &&
+                     !(families[static_cast<uint32_t>(best)].queueFlags & VK_QUEUE_GRAPHICS_BIT)))
+      best = static_cast<int>(i);
+  }
+  timestamps = best >= 0 && families[static_cast<uint32_t>(best)].timestampValidBits > 0;
+  return best;
+}
+
+int rank(const DeviceInfo& d) {
+  switch (d.type) {
+    case DeviceType::discrete: return 4;
+    case DeviceType::integrated: return 3;
+    case DeviceType::virtual_gpu: return 2;
+    case DeviceType::cpu: return 1;
+    default: return 0;
+  }
+}
+
+uint64_t read_number(const char* path) {
+  std::ifstream in(path);
+  uint64_t value = 0;
+  return in >> value ? value : 0;  // "max" is no number: no limit
+}
+
+}  // namespace
+
+uint64_t system_free_bytes() {
+  uint64_t free = 0;
+  std::ifstream in("/proc/meminfo");
+  for (std::string key; in >> key;) {
+    uint64_t kib = 0;
+    in >> kib;
+    in.ignore(64, '\n');
+    if (key == "MemAvailable:") free = kib * 1024;
+  }
+  const uint64_t limit = read_number("/sys/fs/cgroup/memory.max");
+  const uint64_t used = read_number("/sys/fs/cgroup/memory.current");
+  if (limit) free = std::min(free, limit > used ? limit - used : 0);
+  return free;
+}
+
+Instance::Instance(const DeviceOptions& options) : options_(options), handles_(std::make_unique<InstanceHandles>()) {
+  VkApplicationInfo app{VK_STRUCTURE_TYPE_APPLICATION_INFO};
+  app.pApplicationName = app.pEngineName = "spindle";
+  app.apiVersion = VK_API_VERSION_1_3;
+  VkInstanceCreateInfo create{VK_STRUCTURE_TYPE_INSTANCE_CREATE_INFO};
+  create.pApplicationInfo = &app;
+  const VkResult made = vkCreateInstance(&create, nullptr, &handles_->instance);
+  require(made >= 0, ErrorKind::no_device,
+          "no Vulkan: vkCreateInstance failed ({}). Install a driver; mesa-vulkan-drivers has one for the CPU",
+          name_of(made));
+
+  uint32_t n = 0;
+  // With no driver at all the loader answers with an error here: that is an empty list.
+  if (vkEnumeratePhysicalDevices(handles_->instance, &n, nullptr) >= 0 && n) {
+    handles_->physical.resize(n);
+    vk(vkEnumeratePhysicalDevices(handles_->instance, &n, handles_->physical.data()), "vkEnumeratePhysicalDevices");
+    handles_->physical.resize(n);
+  }
+  for (VkPhysicalDevice physical : handles_->physical) {
+    DeviceInfo info;
+    info.index = static_cast<int>(devices_.size());
+    VkPhysicalDeviceProperties basic;
+    vkGetPhysicalDeviceProperties(physical, &basic);
+    info.api = basic.apiVersion;
+    if (basic.apiVersion < VK_API_VERSION_1_2) {
+      info.name = basic.deviceName;
+      info.api_version = version_string(basic.apiVersion);
+      info.unusable = "needs Vulkan 1.2";
+    } else {
+      const bool v13 = basic.apiVersion >= VK_API_VERSION_1_3;
+      read_properties(physical, v13, info);
+      read_features(physical, extensions_of(physical), v13, info.caps);
+      read_memory(physical, info);
+      if (find_queue_family(physical, info.caps.timestamps) < 0) info.unusable = "has no compute queue";
+      if (!info.caps.has_memory && !options.allow_null) info.unusable = "has no memory: it compiles, but cannot run";
+      apply(info.caps, options);
+    }
+    devices_.push_back(info);
+  }
+}
+
+Instance::~Instance() {
+  if (handles_->instance) vkDestroyInstance(handles_->instance, nullptr);
+}
+
+const DeviceInfo& Instance::choose() const {
+  require(!devices_.empty(), ErrorKind::no_device,
+          "no Vulkan device found. Install a driver; mesa-vulkan-drivers has one for the CPU");
+  const std::string& wanted = options_.device;
+  const DeviceInfo* best = nullptr;
+  if (wanted.empty()) {
+    for (const DeviceInfo& d : devices_)
+      if (d.unusable.empty() && (!best || rank(d) > rank(*best))) best = &d;
+    require(best, ErrorKind::no_device, "none of the {} Vulkan devices can be used: {} {}", devices_.size(),
+            devices_[0].name, devices_[0].unusable);
+    return *best;
+  }
+  const bool number = std::all_of(wanted.begin(), wanted.end(), [](unsigned char c) { return std::isdigit(c); });
+  const auto lower = [](std::string s) {
+    std::transform(s.begin(), s.end(), s.begin(), [](unsigned char c) { return std::tolower(c); });
+    return s;
+  };
+  std::string list;
+  for (const DeviceInfo& d : devices_) {
+    if (number ? std::to_string(d.index) == wanted : lower(d.name).find(lower(wanted)) != std::string::npos) {
+      require(d.unusable.empty(), ErrorKind::no_device, "device {} ({}) {}", d.index, d.name, d.unusable);
+      return d;
+    }
+    list += fmt::format("{}{} {}", list.empty() ? "" : ", ", d.index, d.name);
+  }
+  fail(ErrorKind::no_device, "--device {}: no such device; there are: {}", wanted, list);
+}
+
+}  // namespace spindle

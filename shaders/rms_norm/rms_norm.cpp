@@ -1,0 +1,40 @@
+// RMS norm: dispatch and reference.
+#include "shaders/rms_norm/rms_norm.h"
+
+#include <cassert>
+#include <cmath>
+
+namespace spindle {
+namespace {
+
+constexpr uint32_t kCode[] =
+#include "shaders/rms_norm/rms_norm.comp.inc"
+    ;
+constexpr uint32_t kSubgroupCode[] =
+#include "shaders/rms_norm/rms_norm_subgroup.comp.inc"
+    ;
+constexpr Program kPlain{"rms_norm", kCode}, kSubgroup{"rms_norm", kSubgroupCode};
+
+KernelSpec kernel(const Caps& caps) { return {caps.subgroup ? &kSubgroup : &kPlain, {row_lanes(caps)}}; }
+
+}  // namespace
+
+void rms_norm(Stream& stream, Tensor y, Tensor x, Tensor weight, float eps) {
+  assert(y.cols == x.cols && y.rows == x.rows && weight.cols == x.cols);
+  const Work work{4.0 * static_cast<double>(x.elements()), static_cast<double>(x.bytes() + y.bytes() + weight.bytes())};
+  stream.dispatch(kernel(stream.caps()), {y, x, weight}, RmsNormParameters{x.cols, eps}, {x.rows}, work);
+}
+
+std::vector<KernelSpec> rms_norm_kernels(const Caps& caps) { return {kernel(caps)}; }
+
+void reference::rms_norm(std::span<double> y, std::span<const double> x, std::span<const double> weight, double eps) {
+  const size_t dim = weight.size();
+  for (size_t row = 0; row < x.size(); row += dim) {
+    double squares = 0;
+    for (size_t i = 0; i < dim; i++) squares += x[row + i] * x[row + i];
+    const double scale = 1 / std::sqrt(squares / static_cast<double>(dim) + eps);
+    for (size_t i = 0; i < dim; i++) y[row + i] = x[row + i] * scale * weight[i];
+  }
+}
+
+}  // namespace spindle

@@ -1,0 +1,27 @@
+// RMS norm: y[row] = x[row] / sqrt(mean(x[row]^2) + eps) * weight. Zhang and Sennrich, arXiv 1910.07467.
+#ifndef SPINDLE_SHADERS_RMS_NORM_H
+#define SPINDLE_SHADERS_RMS_NORM_H
+#include "shaders/common/glsl.h"
+#ifdef __cplusplus
+#include <span>
+
+#include "shaders/common/op.h"
+namespace spindle {
+#endif
+
+struct RmsNormParameters {
+  uint dim;  // elements of a row
+  float eps;
+};
+
+#ifdef __cplusplus
+// y, x: f32 [rows, dim], may be the same tensor; weight: f32 [1, dim].
+void rms_norm(Stream& stream, Tensor y, Tensor x, Tensor weight, float eps);
+std::vector<KernelSpec> rms_norm_kernels(const Caps& caps);
+
+namespace reference {
+void rms_norm(std::span<double> y, std::span<const double> x, std::span<const double> weight, double eps);
+}
+}  // namespace spindle
+#endif
+#endif

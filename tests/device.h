@@ -1,0 +1,90 @@
+// The device under test and small conveniences for operation tests.
+#ifndef SPINDLE_TESTS_DEVICE_H
+#define SPINDLE_TESTS_DEVICE_H
+#include <cstdlib>
+#include <deque>
+#include <random>
+#include <vector>
+
+#include "runtime/stream.h"
+
+namespace spindle::test {
+
+// One device for the whole program, chosen by SPINDLE_* and the loader's variables.
+inline Device& device() {
+  static Device d;
+  return d;
+}
+
+// Every shape and variant, or one of each: SPINDLE_TEST_SWEEP=quick on the drivers beside the main one.
+inline bool quick() {
+  const char* sweep = std::getenv("SPINDLE_TEST_SWEEP");
+  return sweep && std::string(sweep) == "quick";
+}
+// SPINDLE_TEST_BENCH=1: operation tests print time, bytes and GB/s as well.
+inline bool bench() { return std::getenv("SPINDLE_TEST_BENCH") != nullptr; }
+
+inline std::vector<double> random_values(size_t n, uint32_t seed, double scale = 1) {
+  std::mt19937 engine(seed);
+  std::normal_distribution<float> normal;
+  std::vector<double> v(n);
+  for (double& x : v) x = static_cast<float>(normal(engine) * scale);  // exact as f32
+  return v;
+}
+
+// Tensors on the device with the buffers they live in.
+class Tensors {
+ public:
+  explicit Tensors(Stream& stream) : stream_(stream) {}
+  Tensor f32(uint32_t rows, uint32_t cols) { return make(DType::f32, rows, cols); }
+  Tensor f32(uint32_t rows, uint32_t cols, const std::vector<double>& values) {
+    std::vector<float> data(values.begin(), values.end());
+    const Tensor t = f32(rows, cols);
+    stream_.upload(t, std::as_bytes(std::span(data)));
+    return t;
+  }
+  Tensor u32(uint32_t rows, uint32_t cols, const std::vector<uint32_t>& values = {}) {
+    const Tensor t = make(DType::u32, rows, cols);
+    if (!values.empty()) stream_.upload(t, std::as_bytes(std::span(values)));
+    return t;
+  }
+  std::vector<float> read(Tensor t) {
+    std::vector<float> data(t.elements());
+    stream_.download(std::as_writable_bytes(std::span(data)), t);
+    return data;
+  }
+  std::vector<uint32_t> read_u32(Tensor t) {
+    std::vector<uint32_t> data(t.elements());
+    stream_.download(std::as_writable_bytes(std::span(data)), t);
+    return data;
+  }
+
+ private:
+  Tensor make(DType type, uint32_t rows, uint32_t cols) {
+    buffers_.emplace_back(stream_.device(), bytes_of(type, uint64_t{rows} * cols), Memory::device, "test");
+    return Tensor(buffers_.back(), type, rows, cols);
+  }
+  Stream& stream_;
+  std::deque<Buffer> buffers_;
+};
+
+// Runs `record` a few times and prints the fastest, per kernel.
+template <class Record>
+void print_bench(Stream& stream, const std::string& what, Record&& record) {
+  std::vector<Timing> best;
+  for (int i = 0; i < 5; i++) {
+    stream.begin(true);
+    record();
+    std::vector<Timing> t = stream.profile_run();
+    for (size_t k = 0; k < t.size(); k++)
+      if (best.size() <= k) best.push_back(t[k]);
+      else if (t[k].ns < best[k].ns) best[k] = t[k];
+  }
+  for (const Timing& t : best)
+    fmt::print("  bench {:<32} {:<20} {:>9.3f} ms  {:>8.3f} MB  {:>7.2f} GB/s  {:>7.2f} GFLOP/s\n", what, t.name,
+               static_cast<double>(t.ns) * 1e-6, t.work.bytes * 1e-6, t.work.bytes / static_cast<double>(t.ns),
+               t.work.operations / static_cast<double>(t.ns));
+}
+
+}  // namespace spindle::test
+#endif
