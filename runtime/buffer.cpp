@@ -11,9 +11,11 @@ namespace spindle {
 namespace {
 
 // The memory type with all `wanted` properties that the buffer may use, or -1.
-int find_memory_type(const VkPhysicalDeviceMemoryProperties& memory, uint32_t allowed, VkMemoryPropertyFlags wanted) {
+int find_memory_type(const VkPhysicalDeviceMemoryProperties& memory, uint32_t allowed,
+                     VkMemoryPropertyFlags wanted) {
   for (uint32_t i = 0; i < memory.memoryTypeCount; i++)
-    if ((allowed >> i & 1) && (memory.memoryTypes[i].propertyFlags & wanted) == wanted) return static_cast<int>(i);
+    if ((allowed >> i & 1) && (memory.memoryTypes[i].propertyFlags & wanted) == wanted)
+      return static_cast<int>(i);
   return -1;
 }
 
@@ -25,7 +27,8 @@ Buffer::Buffer(Device& device, uint64_t bytes, Memory memory, const char* purpos
   require(device.caps().has_memory, ErrorKind::no_device, "{} has no memory: it compiles, but cannot run",
           device.info().name);
   require(bytes_ <= device.caps().max_allocation_bytes, ErrorKind::out_of_memory,
-          "{}: one allocation of {} bytes, the device allows {}", purpose, bytes_, device.caps().max_allocation_bytes);
+          "{}: one allocation of {} bytes, the device allows {}", purpose, bytes_,
+          device.caps().max_allocation_bytes);
   VkBufferCreateInfo create{VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO};
   create.size = bytes_;
   create.usage = VK_BUFFER_USAGE_STORAGE_BUFFER_BIT | VK_BUFFER_USAGE_TRANSFER_SRC_BIT |
@@ -40,7 +43,8 @@ Buffer::Buffer(Device& device, uint64_t bytes, Memory memory, const char* purpos
   // On a discrete GPU the memory both sides see is small or behind the bus: large arrays stay out of it.
   const bool unified = device.info().type == DeviceType::cpu || device.info().type == DeviceType::integrated;
   int type = -1;
-  if (memory == Memory::shared || unified) type = find_memory_type(h.memory, need.memoryTypeBits, local | host);
+  if (memory == Memory::shared || unified)
+    type = find_memory_type(h.memory, need.memoryTypeBits, local | host);
   if (type < 0 && memory == Memory::shared) type = find_memory_type(h.memory, need.memoryTypeBits, host);
   if (type < 0 && memory == Memory::device) type = find_memory_type(h.memory, need.memoryTypeBits, local);
   if (type < 0) type = find_memory_type(h.memory, need.memoryTypeBits, host);
@@ -60,8 +64,11 @@ Buffer::Buffer(Device& device, uint64_t bytes, Memory memory, const char* purpos
     const uint64_t asked = bytes_;
     bytes_ = 0;
     release();
-    fail(ErrorKind::out_of_memory, "{}: {:.1f} MiB of device memory could not be had ({}; {:.1f} MiB free): try a smaller context (-c) or cache type (-ctk f16 -ctv f16)",
-         purpose, static_cast<double>(asked) / (1 << 20), name_of(bound), static_cast<double>(device.free_bytes()) / (1 << 20));
+    fail(ErrorKind::out_of_memory,
+         "{}: {:.1f} MiB of device memory could not be had ({}; {:.1f} MiB free): try a smaller context (-c) "
+         "or cache type (-ctk f16 -ctv f16)",
+         purpose, static_cast<double>(asked) / (1 << 20), name_of(bound),
+         static_cast<double>(device.free_bytes()) / (1 << 20));
   }
   device.allocated_bytes_ += bytes_;
 }

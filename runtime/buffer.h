@@ -46,7 +46,9 @@ class Buffer {
 // Tensors begin at multiples of this, the largest alignment that a device may ask of a binding:
 // no shader carries an offset.
 constexpr uint64_t kTensorAlignment = 256;
-constexpr uint64_t align_tensor(uint64_t bytes) { return (bytes + kTensorAlignment - 1) / kTensorAlignment * kTensorAlignment; }
+constexpr uint64_t align_tensor(uint64_t bytes) {
+  return (bytes + kTensorAlignment - 1) / kTensorAlignment * kTensorAlignment;
+}
 
 // [rows, cols], rows contiguous; more dimensions are folded into cols by whoever knows their meaning.
 struct Tensor {

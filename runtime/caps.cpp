@@ -79,6 +79,7 @@ DeviceOptions DeviceOptions::from_environment() {
   o.limit_binding = static_cast<uint64_t>(number("SPINDLE_LIMIT_BINDING"));
   o.limit_allocation = static_cast<uint64_t>(number("SPINDLE_LIMIT_ALLOCATION"));
   o.limit_cost = number("SPINDLE_LIMIT_COST");
+  o.validation = !variable("SPINDLE_VALIDATION").empty();
   o.precision_f32 = variable("SPINDLE_PRECISION") == "f32";
   return o;
 }

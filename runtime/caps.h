@@ -10,17 +10,17 @@ namespace spindle {
 
 struct Caps {
   // Optional features, after --disable.
-  bool storage16 = false;        // 16-bit storage buffers
-  bool storage8 = false;         // 8-bit storage buffers
-  bool fp16 = false;             // float16 arithmetic
-  bool int8 = false;             // int8 arithmetic
-  bool dot = false;              // integer dot products, packed 4 x 8 bit, accelerated or not
-  bool subgroup = false;         // basic, arithmetic, shuffle and ballot operations in compute shaders
-  bool subgroup_control = false; // a required subgroup size, full subgroups
-  bool coopmat = false;          // VK_KHR_cooperative_matrix
-  bool coopmat2 = false;         // VK_NV_cooperative_matrix2
+  bool storage16 = false;         // 16-bit storage buffers
+  bool storage8 = false;          // 8-bit storage buffers
+  bool fp16 = false;              // float16 arithmetic
+  bool int8 = false;              // int8 arithmetic
+  bool dot = false;               // integer dot products, packed 4 x 8 bit, accelerated or not
+  bool subgroup = false;          // basic, arithmetic, shuffle and ballot operations in compute shaders
+  bool subgroup_control = false;  // a required subgroup size, full subgroups
+  bool coopmat = false;           // VK_KHR_cooperative_matrix
+  bool coopmat2 = false;          // VK_NV_cooperative_matrix2
   bool timestamps = false;
-  bool memory_budget = false;    // VK_EXT_memory_budget
+  bool memory_budget = false;          // VK_EXT_memory_budget
   bool executable_properties = false;  // registers and spills of a compiled pipeline
 
   uint32_t subgroup_size = 1, min_subgroup_size = 1, max_subgroup_size = 1;
@@ -38,13 +38,14 @@ struct Caps {
 
 // The switches for tests, in every subcommand and as SPINDLE_* environment variables.
 struct DeviceOptions {
-  std::string device;              // number or part of a name; empty: the best one
-  std::set<std::string> disable;   // names of Caps' features, as feature_names() lists them
-  uint64_t limit_binding = 0;      // bytes; 0: the device's own limit
-  uint64_t limit_allocation = 0;   // bytes
-  double limit_cost = 0;           // cost units of one submit; 0: measured
-  bool precision_f32 = false;      // no reduced-precision fast path
-  bool allow_null = false;         // compile-only devices may be chosen
+  std::string device;             // number or part of a name; empty: the best one
+  std::set<std::string> disable;  // names of Caps' features, as feature_names() lists them
+  uint64_t limit_binding = 0;     // bytes; 0: the device's own limit
+  uint64_t limit_allocation = 0;  // bytes
+  double limit_cost = 0;          // cost units of one submit; 0: measured
+  bool precision_f32 = false;     // no reduced-precision fast path
+  bool validation = false;        // the Khronos layer with synchronization validation, messages counted
+  bool allow_null = false;        // compile-only devices may be chosen
   static DeviceOptions from_environment();
 };
 

@@ -83,17 +83,23 @@ Device::Device(const DeviceOptions& options)
   vk(vkCreatePipelineCache(h.device, &cache, nullptr, &h.pipeline_cache), "vkCreatePipelineCache");
 
   switch (info_.type) {  // until calibrate() knows better
-    case DeviceType::discrete: cost_rate_ = 1e12; break;
+    case DeviceType::discrete:
+      cost_rate_ = 1e12;
+      break;
     case DeviceType::integrated:
-    case DeviceType::virtual_gpu: cost_rate_ = 1e11; break;
-    default: cost_rate_ = 1e10; break;
+    case DeviceType::virtual_gpu:
+      cost_rate_ = 1e11;
+      break;
+    default:
+      cost_rate_ = 1e10;
+      break;
   }
 }
 
 Device::~Device() {
   DeviceHandles& h = *handles_;
   if (!h.device) return;
-  vkDeviceWaitIdle(h.device);
+  if (info_.caps.has_memory) vkDeviceWaitIdle(h.device);  // on a null device RADV crashes in it
   placeholder_.reset();
   const bool compiled = !kernels_.empty();
   kernels_.clear();
@@ -132,12 +138,15 @@ uint64_t Device::free_bytes() const {
     uint64_t free = 0;
     for (uint32_t i = 0; i < memory.memoryProperties.memoryHeapCount; i++)
       if (memory.memoryProperties.memoryHeaps[i].flags & VK_MEMORY_HEAP_DEVICE_LOCAL_BIT)
-        free = std::max(free, budget.heapBudget[i] > budget.heapUsage[i] ? budget.heapBudget[i] - budget.heapUsage[i] : 0);
+        free = std::max(free, budget.heapBudget[i] > budget.heapUsage[i]
+                                  ? budget.heapBudget[i] - budget.heapUsage[i]
+                                  : 0);
     return free;
   }
   for (const Heap& heap : info_.heaps)
     if (heap.device_local) heap_bytes = std::max(heap_bytes, heap.size_bytes);
-  if (info_.type == DeviceType::cpu || info_.type == DeviceType::integrated) return std::min(heap_bytes, system_free_bytes());
+  if (info_.type == DeviceType::cpu || info_.type == DeviceType::integrated)
+    return std::min(heap_bytes, system_free_bytes());
   return heap_bytes > used_here ? heap_bytes - used_here : 0;
 }
 
@@ -154,7 +163,8 @@ void Device::calibrate(double cost, double seconds) {
 
 const Buffer& Device::placeholder() {
   std::lock_guard lock(mutex_);
-  if (!placeholder_) placeholder_ = std::make_unique<Buffer>(*this, kTensorAlignment, Memory::device, "placeholder");
+  if (!placeholder_)
+    placeholder_ = std::make_unique<Buffer>(*this, kTensorAlignment, Memory::device, "placeholder");
   return *placeholder_;
 }
 

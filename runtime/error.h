@@ -10,7 +10,14 @@
 namespace spindle {
 
 // The value is the process's exit code.
-enum class ErrorKind { runtime = 1, usage = 2, model_file = 3, no_device = 4, out_of_memory = 5, interrupted = 130 };
+enum class ErrorKind {
+  runtime = 1,
+  usage = 2,
+  model_file = 3,
+  no_device = 4,
+  out_of_memory = 5,
+  interrupted = 130
+};
 
 class Error : public std::runtime_error {
  public:

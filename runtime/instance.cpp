@@ -13,30 +13,49 @@ namespace spindle {
 
 const char* name_of(VkResult result) {
   switch (result) {
-    case VK_ERROR_OUT_OF_HOST_MEMORY: return "out of host memory";
-    case VK_ERROR_OUT_OF_DEVICE_MEMORY: return "out of device memory";
-    case VK_ERROR_DEVICE_LOST: return "the device was lost";
-    case VK_ERROR_INITIALIZATION_FAILED: return "initialisation failed";
-    case VK_ERROR_INCOMPATIBLE_DRIVER: return "incompatible driver";
-    case VK_ERROR_EXTENSION_NOT_PRESENT: return "extension not present";
-    case VK_ERROR_FEATURE_NOT_PRESENT: return "feature not present";
-    case VK_ERROR_LAYER_NOT_PRESENT: return "layer not present";
-    case VK_ERROR_MEMORY_MAP_FAILED: return "memory map failed";
-    case VK_ERROR_OUT_OF_POOL_MEMORY: return "out of pool memory";
-    case VK_ERROR_FRAGMENTED_POOL: return "fragmented pool";
-    case VK_ERROR_TOO_MANY_OBJECTS: return "too many objects";
-    case VK_TIMEOUT: return "timed out";
-    default: return "unknown Vulkan error";
+    case VK_ERROR_OUT_OF_HOST_MEMORY:
+      return "out of host memory";
+    case VK_ERROR_OUT_OF_DEVICE_MEMORY:
+      return "out of device memory";
+    case VK_ERROR_DEVICE_LOST:
+      return "the device was lost";
+    case VK_ERROR_INITIALIZATION_FAILED:
+      return "initialisation failed";
+    case VK_ERROR_INCOMPATIBLE_DRIVER:
+      return "incompatible driver";
+    case VK_ERROR_EXTENSION_NOT_PRESENT:
+      return "extension not present";
+    case VK_ERROR_FEATURE_NOT_PRESENT:
+      return "feature not present";
+    case VK_ERROR_LAYER_NOT_PRESENT:
+      return "layer not present";
+    case VK_ERROR_MEMORY_MAP_FAILED:
+      return "memory map failed";
+    case VK_ERROR_OUT_OF_POOL_MEMORY:
+      return "out of pool memory";
+    case VK_ERROR_FRAGMENTED_POOL:
+      return "fragmented pool";
+    case VK_ERROR_TOO_MANY_OBJECTS:
+      return "too many objects";
+    case VK_TIMEOUT:
+      return "timed out";
+    default:
+      return "unknown Vulkan error";
   }
 }
 
 const char* name_of(DeviceType type) {
   switch (type) {
-    case DeviceType::discrete: return "discrete GPU";
-    case DeviceType::integrated: return "integrated GPU";
-    case DeviceType::virtual_gpu: return "virtual GPU";
-    case DeviceType::cpu: return "CPU";
-    default: return "other";
+    case DeviceType::discrete:
+      return "discrete GPU";
+    case DeviceType::integrated:
+      return "integrated GPU";
+    case DeviceType::virtual_gpu:
+      return "virtual GPU";
+    case DeviceType::cpu:
+      return "CPU";
+    default:
+      return "other";
   }
 }
 
@@ -48,9 +67,11 @@ std::string version_string(uint32_t v) {
 
 std::set<std::string> extensions_of(VkPhysicalDevice device) {
   uint32_t n = 0;
-  vk(vkEnumerateDeviceExtensionProperties(device, nullptr, &n, nullptr), "vkEnumerateDeviceExtensionProperties");
+  vk(vkEnumerateDeviceExtensionProperties(device, nullptr, &n, nullptr),
+     "vkEnumerateDeviceExtensionProperties");
   std::vector<VkExtensionProperties> list(n);
-  vk(vkEnumerateDeviceExtensionProperties(device, nullptr, &n, list.data()), "vkEnumerateDeviceExtensionProperties");
+  vk(vkEnumerateDeviceExtensionProperties(device, nullptr, &n, list.data()),
+     "vkEnumerateDeviceExtensionProperties");
   std::set<std::string> names;
   for (const auto& e : list) names.insert(e.extensionName);
   return names;
@@ -85,7 +106,8 @@ void read_properties(VkPhysicalDevice device, bool v13, DeviceInfo& info) {
   Caps& caps = info.caps;
   VkPhysicalDeviceSubgroupSizeControlProperties size_control{
       VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_PROPERTIES};
-  VkPhysicalDeviceVulkan11Properties p11{VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_PROPERTIES, &size_control};
+  VkPhysicalDeviceVulkan11Properties p11{VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_PROPERTIES,
+                                         &size_control};
   VkPhysicalDeviceDriverProperties driver{VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_DRIVER_PROPERTIES, &p11};
   VkPhysicalDeviceProperties2 p{VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2, &driver};
   vkGetPhysicalDeviceProperties2(device, &p);
@@ -99,11 +121,20 @@ void read_properties(VkPhysicalDevice device, bool v13, DeviceInfo& info) {
   std::memcpy(info.driver_uuid, p11.driverUUID, 16);
   std::memcpy(info.pipeline_cache_uuid, p.properties.pipelineCacheUUID, 16);
   switch (p.properties.deviceType) {
-    case VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU: info.type = DeviceType::discrete; break;
-    case VK_PHYSICAL_DEVICE_TYPE_INTEGRATED_GPU: info.type = DeviceType::integrated; break;
-    case VK_PHYSICAL_DEVICE_TYPE_VIRTUAL_GPU: info.type = DeviceType::virtual_gpu; break;
-    case VK_PHYSICAL_DEVICE_TYPE_CPU: info.type = DeviceType::cpu; break;
-    default: break;
+    case VK_PHYSICAL_DEVICE_TYPE_DISCRETE_GPU:
+      info.type = DeviceType::discrete;
+      break;
+    case VK_PHYSICAL_DEVICE_TYPE_INTEGRATED_GPU:
+      info.type = DeviceType::integrated;
+      break;
+    case VK_PHYSICAL_DEVICE_TYPE_VIRTUAL_GPU:
+      info.type = DeviceType::virtual_gpu;
+      break;
+    case VK_PHYSICAL_DEVICE_TYPE_CPU:
+      info.type = DeviceType::cpu;
+      break;
+    default:
+      break;
   }
   caps.software = info.type == DeviceType::cpu;
   const VkPhysicalDeviceLimits& l = p.properties.limits;
@@ -112,7 +143,8 @@ void read_properties(VkPhysicalDevice device, bool v13, DeviceInfo& info) {
     caps.min_subgroup_size = size_control.minSubgroupSize;
     caps.max_subgroup_size = size_control.maxSubgroupSize;
   }
-  constexpr VkSubgroupFeatureFlags needed = VK_SUBGROUP_FEATURE_BASIC_BIT | VK_SUBGROUP_FEATURE_ARITHMETIC_BIT |
+  constexpr VkSubgroupFeatureFlags needed = VK_SUBGROUP_FEATURE_BASIC_BIT |
+                                            VK_SUBGROUP_FEATURE_ARITHMETIC_BIT |
                                             VK_SUBGROUP_FEATURE_SHUFFLE_BIT | VK_SUBGROUP_FEATURE_BALLOT_BIT;
   caps.subgroup = (p11.subgroupSupportedStages & VK_SHADER_STAGE_COMPUTE_BIT) &&
                   (p11.subgroupSupportedOperations & needed) == needed;
@@ -127,7 +159,8 @@ void read_properties(VkPhysicalDevice device, bool v13, DeviceInfo& info) {
 }
 
 void read_memory(VkPhysicalDevice device, DeviceInfo& info) {
-  VkPhysicalDeviceMemoryBudgetPropertiesEXT budget{VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_BUDGET_PROPERTIES_EXT};
+  VkPhysicalDeviceMemoryBudgetPropertiesEXT budget{
+      VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_BUDGET_PROPERTIES_EXT};
   VkPhysicalDeviceMemoryProperties2 memory{VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_PROPERTIES_2};
   if (info.caps.memory_budget) memory.pNext = &budget;
   vkGetPhysicalDeviceMemoryProperties2(device, &memory);
@@ -139,9 +172,11 @@ void read_memory(VkPhysicalDevice device, DeviceInfo& info) {
     heap.size_bytes = m.memoryHeaps[i].size;
     heap.device_local = m.memoryHeaps[i].flags & VK_MEMORY_HEAP_DEVICE_LOCAL_BIT;
     if (info.caps.memory_budget)
-      heap.free_bytes = budget.heapBudget[i] > budget.heapUsage[i] ? budget.heapBudget[i] - budget.heapUsage[i] : 0;
+      heap.free_bytes =
+          budget.heapBudget[i] > budget.heapUsage[i] ? budget.heapBudget[i] - budget.heapUsage[i] : 0;
     else
-      heap.free_bytes = info.caps.software || !heap.device_local ? std::min(system, heap.size_bytes) : heap.size_bytes;
+      heap.free_bytes =
+          info.caps.software || !heap.device_local ? std::min(system, heap.size_bytes) : heap.size_bytes;
     info.heaps.push_back(heap);
   }
 }
@@ -165,11 +200,16 @@ int find_queue_family(VkPhysicalDevice device, bool& timestamps) {
 
 int rank(const DeviceInfo& d) {
   switch (d.type) {
-    case DeviceType::discrete: return 4;
-    case DeviceType::integrated: return 3;
-    case DeviceType::virtual_gpu: return 2;
-    case DeviceType::cpu: return 1;
-    default: return 0;
+    case DeviceType::discrete:
+      return 4;
+    case DeviceType::integrated:
+      return 3;
+    case DeviceType::virtual_gpu:
+      return 2;
+    case DeviceType::cpu:
+      return 1;
+    default:
+      return 0;
   }
 }
 
@@ -196,22 +236,67 @@ uint64_t system_free_bytes() {
   return free;
 }
 
-Instance::Instance(const DeviceOptions& options) : options_(options), handles_(std::make_unique<InstanceHandles>()) {
+struct ValidationMessages {
+  static VKAPI_ATTR VkBool32 VKAPI_CALL take(VkDebugUtilsMessageSeverityFlagBitsEXT,
+                                             VkDebugUtilsMessageTypeFlagsEXT,
+                                             const VkDebugUtilsMessengerCallbackDataEXT* data,
+                                             void* instance) {
+    auto& self = *static_cast<Instance*>(instance);
+    self.n_messages_++;
+    if (!self.quiet_) fmt::print(stderr, "validation: {}\n", data->pMessage);
+    return VK_FALSE;
+  }
+};
+
+void Instance::create() {
   VkApplicationInfo app{VK_STRUCTURE_TYPE_APPLICATION_INFO};
   app.pApplicationName = app.pEngineName = "spindle";
   app.apiVersion = VK_API_VERSION_1_3;
   VkInstanceCreateInfo create{VK_STRUCTURE_TYPE_INSTANCE_CREATE_INFO};
   create.pApplicationInfo = &app;
-  const VkResult made = vkCreateInstance(&create, nullptr, &handles_->instance);
-  require(made >= 0, ErrorKind::no_device,
-          "no Vulkan: vkCreateInstance failed ({}). Install a driver; mesa-vulkan-drivers has one for the CPU",
-          name_of(made));
 
+  const char* layer = "VK_LAYER_KHRONOS_validation";
+  const char* extension = VK_EXT_DEBUG_UTILS_EXTENSION_NAME;
+  const VkValidationFeatureEnableEXT enable = VK_VALIDATION_FEATURE_ENABLE_SYNCHRONIZATION_VALIDATION_EXT;
+  VkValidationFeaturesEXT validation{VK_STRUCTURE_TYPE_VALIDATION_FEATURES_EXT};
+  validation.enabledValidationFeatureCount = 1;
+  validation.pEnabledValidationFeatures = &enable;
+  VkDebugUtilsMessengerCreateInfoEXT messages{VK_STRUCTURE_TYPE_DEBUG_UTILS_MESSENGER_CREATE_INFO_EXT};
+  messages.messageSeverity =
+      VK_DEBUG_UTILS_MESSAGE_SEVERITY_ERROR_BIT_EXT | VK_DEBUG_UTILS_MESSAGE_SEVERITY_WARNING_BIT_EXT;
+  messages.messageType = VK_DEBUG_UTILS_MESSAGE_TYPE_VALIDATION_BIT_EXT;
+  messages.pfnUserCallback = ValidationMessages::take;
+  messages.pUserData = this;
+  if (options_.validation) {
+    // Hazards between submits are an option that the layer reads from its environment alone.
+    ::setenv("VK_LAYER_ENABLES", "VALIDATION_CHECK_ENABLE_SYNCHRONIZATION_VALIDATION_QUEUE_SUBMIT", 0);
+    create.pNext = &validation;
+    create.enabledLayerCount = create.enabledExtensionCount = 1;
+    create.ppEnabledLayerNames = &layer;
+    create.ppEnabledExtensionNames = &extension;
+  }
+  const VkResult made = vkCreateInstance(&create, nullptr, &handles_->instance);
+  require(made != VK_ERROR_LAYER_NOT_PRESENT, "{} is not installed (Debian: vulkan-validationlayers)", layer);
+  require(
+      made >= 0, ErrorKind::no_device,
+      "no Vulkan: vkCreateInstance failed ({}). Install a driver; mesa-vulkan-drivers has one for the CPU",
+      name_of(made));
+  if (!options_.validation) return;
+  const auto create_messenger = reinterpret_cast<PFN_vkCreateDebugUtilsMessengerEXT>(
+      vkGetInstanceProcAddr(handles_->instance, "vkCreateDebugUtilsMessengerEXT"));
+  vk(create_messenger(handles_->instance, &messages, nullptr, &handles_->messenger),
+     "vkCreateDebugUtilsMessengerEXT");
+}
+
+Instance::Instance(const DeviceOptions& options)
+    : options_(options), handles_(std::make_unique<InstanceHandles>()) {
+  create();
   uint32_t n = 0;
   // With no driver at all the loader answers with an error here: that is an empty list.
   if (vkEnumeratePhysicalDevices(handles_->instance, &n, nullptr) >= 0 && n) {
     handles_->physical.resize(n);
-    vk(vkEnumeratePhysicalDevices(handles_->instance, &n, handles_->physical.data()), "vkEnumeratePhysicalDevices");
+    vk(vkEnumeratePhysicalDevices(handles_->instance, &n, handles_->physical.data()),
+       "vkEnumeratePhysicalDevices");
     handles_->physical.resize(n);
   }
   for (VkPhysicalDevice physical : handles_->physical) {
@@ -230,7 +315,8 @@ Instance::Instance(const DeviceOptions& options) : options_(options), handles_(s
       read_features(physical, extensions_of(physical), v13, info.caps);
       read_memory(physical, info);
       if (find_queue_family(physical, info.caps.timestamps) < 0) info.unusable = "has no compute queue";
-      if (!info.caps.has_memory && !options.allow_null) info.unusable = "has no memory: it compiles, but cannot run";
+      if (!info.caps.has_memory && !options.allow_null)
+        info.unusable = "has no memory: it compiles, but cannot run";
       apply(info.caps, options);
     }
     devices_.push_back(info);
@@ -238,6 +324,10 @@ Instance::Instance(const DeviceOptions& options) : options_(options), handles_(s
 }
 
 Instance::~Instance() {
+  if (handles_->messenger)
+    reinterpret_cast<PFN_vkDestroyDebugUtilsMessengerEXT>(
+        vkGetInstanceProcAddr(handles_->instance, "vkDestroyDebugUtilsMessengerEXT"))(
+        handles_->instance, handles_->messenger, nullptr);
   if (handles_->instance) vkDestroyInstance(handles_->instance, nullptr);
 }
 
@@ -253,7 +343,8 @@ const DeviceInfo& Instance::choose() const {
             devices_[0].name, devices_[0].unusable);
     return *best;
   }
-  const bool number = std::all_of(wanted.begin(), wanted.end(), [](unsigned char c) { return std::isdigit(c); });
+  const bool number =
+      std::all_of(wanted.begin(), wanted.end(), [](unsigned char c) { return std::isdigit(c); });
   const auto lower = [](std::string s) {
     std::transform(s.begin(), s.end(), s.begin(), [](unsigned char c) { return std::tolower(c); });
     return s;

@@ -1,6 +1,7 @@
 // The Vulkan instance and the list of devices it sees.
 #ifndef SPINDLE_RUNTIME_INSTANCE_H
 #define SPINDLE_RUNTIME_INSTANCE_H
+#include <atomic>
 #include <memory>
 #include <string>
 #include <vector>
@@ -44,11 +45,19 @@ class Instance {
   // The device named by options.device, else the best: discrete, integrated, virtual, CPU.
   // Throws ErrorKind::no_device.
   const DeviceInfo& choose() const;
+  // Errors and warnings of the validation layer so far; each was printed to standard error, unless quiet.
+  uint64_t n_validation_messages() const { return n_messages_; }
+  void quiet_validation(bool quiet) { quiet_ = quiet; }
   const DeviceOptions& options() const { return options_; }
   InstanceHandles& handles() const { return *handles_; }
 
  private:
+  void create();
+  friend struct ValidationMessages;
+
   DeviceOptions options_;
+  std::atomic<uint64_t> n_messages_ = 0;
+  std::atomic<bool> quiet_ = false;
   std::unique_ptr<InstanceHandles> handles_;
   std::vector<DeviceInfo> devices_;
 };

@@ -15,12 +15,13 @@ Kernel::Kernel(Device& device, const KernelSpec& spec)
   require(reflection_.constant_ids.empty() || reflection_.constant_ids.back() < spec.constants.size(),
           "{}: {} specialization constants given, but id {} exists", name(), spec.constants.size(),
           reflection_.constant_ids.empty() ? 0 : reflection_.constant_ids.back());
-  require(reflection_.push_constant_bytes <= 128, "{}: {} bytes of parameters, at most 128 are portable", name(),
-          reflection_.push_constant_bytes);
+  require(reflection_.push_constant_bytes <= 128, "{}: {} bytes of parameters, at most 128 are portable",
+          name(), reflection_.push_constant_bytes);
   try {
     std::vector<VkDescriptorSetLayoutBinding> bindings;
     for (const BindingReflection& b : reflection_.bindings)
-      bindings.push_back({b.index, VK_DESCRIPTOR_TYPE_STORAGE_BUFFER, 1, VK_SHADER_STAGE_COMPUTE_BIT, nullptr});
+      bindings.push_back(
+          {b.index, VK_DESCRIPTOR_TYPE_STORAGE_BUFFER, 1, VK_SHADER_STAGE_COMPUTE_BIT, nullptr});
     VkDescriptorSetLayoutCreateInfo set{VK_STRUCTURE_TYPE_DESCRIPTOR_SET_LAYOUT_CREATE_INFO};
     set.bindingCount = static_cast<uint32_t>(bindings.size());
     set.pBindings = bindings.data();
@@ -60,7 +61,8 @@ Kernel::Kernel(Device& device, const KernelSpec& spec)
       create.stage.flags = VK_PIPELINE_SHADER_STAGE_CREATE_REQUIRE_FULL_SUBGROUPS_BIT;
     }
     create.layout = layout_;
-    const VkResult made = vkCreateComputePipelines(vkd, device.handles().pipeline_cache, 1, &create, nullptr, &pipeline_);
+    const VkResult made =
+        vkCreateComputePipelines(vkd, device.handles().pipeline_cache, 1, &create, nullptr, &pipeline_);
     vkDestroyShaderModule(vkd, module, nullptr);
     vk(made, fmt::format("vkCreateComputePipelines({})", name()).c_str());
   } catch (...) {
@@ -89,7 +91,8 @@ std::string Kernel::statistics() const {
   VkPipelineInfoKHR info{VK_STRUCTURE_TYPE_PIPELINE_INFO_KHR, nullptr, pipeline_};
   uint32_t n = 0;
   vk(properties(vkd, &info, &n, nullptr), "vkGetPipelineExecutablePropertiesKHR");
-  std::vector<VkPipelineExecutablePropertiesKHR> list(n, {VK_STRUCTURE_TYPE_PIPELINE_EXECUTABLE_PROPERTIES_KHR});
+  std::vector<VkPipelineExecutablePropertiesKHR> list(n,
+                                                      {VK_STRUCTURE_TYPE_PIPELINE_EXECUTABLE_PROPERTIES_KHR});
   vk(properties(vkd, &info, &n, list.data()), "vkGetPipelineExecutablePropertiesKHR");
   std::string text;
   for (uint32_t i = 0; i < n; i++) {
@@ -97,7 +100,8 @@ std::string Kernel::statistics() const {
     VkPipelineExecutableInfoKHR which{VK_STRUCTURE_TYPE_PIPELINE_EXECUTABLE_INFO_KHR, nullptr, pipeline_, i};
     uint32_t k = 0;
     vk(statistics(vkd, &which, &k, nullptr), "vkGetPipelineExecutableStatisticsKHR");
-    std::vector<VkPipelineExecutableStatisticKHR> values(k, {VK_STRUCTURE_TYPE_PIPELINE_EXECUTABLE_STATISTIC_KHR});
+    std::vector<VkPipelineExecutableStatisticKHR> values(
+        k, {VK_STRUCTURE_TYPE_PIPELINE_EXECUTABLE_STATISTIC_KHR});
     vk(statistics(vkd, &which, &k, values.data()), "vkGetPipelineExecutableStatisticsKHR");
     for (const auto& s : values) {
       const bool real = s.format == VK_PIPELINE_EXECUTABLE_STATISTIC_FORMAT_FLOAT64_KHR;

@@ -40,8 +40,10 @@ std::filesystem::path file_for(const std::filesystem::path& directory, const Dev
 
 std::filesystem::path cache_directory() {
   if (const char* own = std::getenv("SPINDLE_CACHE_DIR")) return own;
-  if (const char* xdg = std::getenv("XDG_CACHE_HOME"); xdg && *xdg) return std::filesystem::path(xdg) / "spindle";
-  if (const char* home = std::getenv("HOME"); home && *home) return std::filesystem::path(home) / ".cache/spindle";
+  if (const char* xdg = std::getenv("XDG_CACHE_HOME"); xdg && *xdg)
+    return std::filesystem::path(xdg) / "spindle";
+  if (const char* home = std::getenv("HOME"); home && *home)
+    return std::filesystem::path(home) / ".cache/spindle";
   return {};
 }
 

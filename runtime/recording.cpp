@@ -53,13 +53,14 @@ std::vector<Timing> Recording::timings() const {
     uint64_t t[2] = {};
     const auto pool = query_pools_[i / Stream::kQueriesPerPool];
     const auto first = static_cast<uint32_t>(i % Stream::kQueriesPerPool) * 2;
-    if (vkGetQueryPoolResults(device_->handles().device, pool, first, 2, sizeof t, t, 8, VK_QUERY_RESULT_64_BIT) !=
-        VK_SUCCESS)
+    if (vkGetQueryPoolResults(device_->handles().device, pool, first, 2, sizeof t, t, 8,
+                              VK_QUERY_RESULT_64_BIT) != VK_SUCCESS)
       continue;
     const auto [it, fresh] = index.try_emplace(stamps_[i].name, list.size());
     if (fresh) list.push_back({stamps_[i].name, 0, 0, {}});
     Timing& timing = list[it->second];
-    timing.ns += static_cast<uint64_t>(static_cast<double>(t[1] - t[0]) * device_->caps().timestamp_period_ns);
+    timing.ns +=
+        static_cast<uint64_t>(static_cast<double>(t[1] - t[0]) * device_->caps().timestamp_period_ns);
     timing.dispatches++;
     timing.work += stamps_[i].work;
   }

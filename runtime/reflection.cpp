@@ -71,16 +71,20 @@ struct Module {
     const Type& t = types.at(id);
     switch (t.op) {
       case kTypeInt:
-      case kTypeFloat: return t.operands[0] / 8;
-      case kTypeVector: return bytes(t.operands[0]) * t.operands[1];
-      case kTypeArray: return bytes(t.operands[0]) * constants.at(t.operands[1]);
+      case kTypeFloat:
+        return t.operands[0] / 8;
+      case kTypeVector:
+        return bytes(t.operands[0]) * t.operands[1];
+      case kTypeArray:
+        return bytes(t.operands[0]) * constants.at(t.operands[1]);
       case kTypeStruct: {
         uint32_t end = 0;
         for (uint32_t m = 0; m < t.operands.size(); m++)
           end = std::max(end, members.at(id).at(m).at(kOffset) + bytes(t.operands[m]));
         return end;
       }
-      default: return 0;
+      default:
+        return 0;
     }
   }
 };
@@ -91,24 +95,40 @@ Module parse(const Program& program) {
   Module m;
   for (size_t at = 5; at < code.size();) {
     const uint32_t op = code[at] & 0xffff, words = code[at] >> 16;
-    require(words > 0 && at + words <= code.size(), "{}: SPIR-V ends inside an instruction at word {}", program.name, at);
+    require(words > 0 && at + words <= code.size(), "{}: SPIR-V ends inside an instruction at word {}",
+            program.name, at);
     const auto w = code.subspan(at, words);
     at += words;
     switch (op) {
-      case kEntryPoint: m.entry_points++; break;
-      case kCapability: m.capabilities.push_back(w[1]); break;
+      case kEntryPoint:
+        m.entry_points++;
+        break;
+      case kCapability:
+        m.capabilities.push_back(w[1]);
+        break;
       case kTypeInt:
       case kTypeFloat:
       case kTypeVector:
       case kTypeArray:
       case kTypeRuntimeArray:
       case kTypeStruct:
-      case kTypePointer: m.types[w[1]] = {op, {w.begin() + 2, w.end()}}; break;
-      case kConstant: m.constants[w[2]] = w[3]; break;
-      case kVariable: m.variables.push_back({w[2], w[1], w[3]}); break;
-      case kDecorate: m.decorations[w[1]][w[2]] = words > 3 ? w[3] : 0; break;
-      case kMemberDecorate: m.members[w[1]][w[2]][w[3]] = words > 4 ? w[4] : 0; break;
-      default: break;
+      case kTypePointer:
+        m.types[w[1]] = {op, {w.begin() + 2, w.end()}};
+        break;
+      case kConstant:
+        m.constants[w[2]] = w[3];
+        break;
+      case kVariable:
+        m.variables.push_back({w[2], w[1], w[3]});
+        break;
+      case kDecorate:
+        m.decorations[w[1]][w[2]] = words > 3 ? w[3] : 0;
+        break;
+      case kMemberDecorate:
+        m.members[w[1]][w[2]][w[3]] = words > 4 ? w[4] : 0;
+        break;
+      default:
+        break;
     }
   }
   return m;
@@ -131,7 +151,8 @@ Reflection reflect(const Program& program) {
       r.push_constant_bytes = m.bytes(block);
       continue;
     }
-    require(v.storage == kStorageBuffer, "{}: only storage buffers and push constants are bound", program.name);
+    require(v.storage == kStorageBuffer, "{}: only storage buffers and push constants are bound",
+            program.name);
     require(m.get(v.id, kDescriptorSet) == 0, "{}: only descriptor set 0 is bound", program.name);
     BindingReflection& b = bindings[m.get(v.id, kBinding)];  // two views of one binding merge
     b.index = m.get(v.id, kBinding);

@@ -11,13 +11,14 @@
 namespace spindle {
 namespace {
 
-constexpr uint32_t kSetsPerPool = 256, kDescriptorsPerSet = 8;
+constexpr uint32_t kSetsPerPool = 256, kDescriptorsPerSet = 12;
 
-constexpr VkPipelineStageFlags kDeviceStages =
-    VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT | VK_PIPELINE_STAGE_TRANSFER_BIT | VK_PIPELINE_STAGE_DRAW_INDIRECT_BIT;
+constexpr VkPipelineStageFlags kDeviceStages = VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT |
+                                               VK_PIPELINE_STAGE_TRANSFER_BIT |
+                                               VK_PIPELINE_STAGE_DRAW_INDIRECT_BIT;
 constexpr VkAccessFlags kWrites = VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_TRANSFER_WRITE_BIT;
-constexpr VkAccessFlags kAll = kWrites | VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_TRANSFER_READ_BIT |
-                               VK_ACCESS_INDIRECT_COMMAND_READ_BIT;
+constexpr VkAccessFlags kAll =
+    kWrites | VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_TRANSFER_READ_BIT | VK_ACCESS_INDIRECT_COMMAND_READ_BIT;
 
 }  // namespace
 
@@ -74,8 +75,8 @@ void Stream::close_part() {
   // Everything becomes visible to the next submit and to the host.
   if (planted_ != Planted::between_submits) {
     VkMemoryBarrier all{VK_STRUCTURE_TYPE_MEMORY_BARRIER, nullptr, kWrites, kAll | VK_ACCESS_HOST_READ_BIT};
-    vkCmdPipelineBarrier(commands(), kDeviceStages, kDeviceStages | VK_PIPELINE_STAGE_HOST_BIT, 0, 1, &all, 0, nullptr,
-                         0, nullptr);
+    vkCmdPipelineBarrier(commands(), kDeviceStages, kDeviceStages | VK_PIPELINE_STAGE_HOST_BIT, 0, 1, &all, 0,
+                         nullptr, 0, nullptr);
   }
   vk(vkEndCommandBuffer(commands()), "vkEndCommandBuffer");
   recording_.largest_cost_ = std::max(recording_.largest_cost_, part_cost_);
@@ -140,8 +141,9 @@ VkDescriptorSet Stream::descriptor_set(const Kernel& kernel, std::span<const Ten
     const Tensor& t = tensors[b.index];
     if (t) {
       assert(t.offset_bytes % kTensorAlignment == 0);
-      require(t.bytes() <= device_.caps().max_binding_bytes, "{}: binding {} has {} bytes, the device allows {}",
-              kernel.name(), b.index, t.bytes(), device_.caps().max_binding_bytes);
+      require(t.bytes() <= device_.caps().max_binding_bytes,
+              "{}: binding {} has {} bytes, the device allows {}", kernel.name(), b.index, t.bytes(),
+              device_.caps().max_binding_bytes);
       buffers[n] = {t.buffer->handle(), t.offset_bytes, (t.bytes() + 3) / 4 * 4};
     } else {
       buffers[n] = {device_.placeholder().handle(), 0, VK_WHOLE_SIZE};
@@ -160,16 +162,19 @@ VkDescriptorSet Stream::descriptor_set(const Kernel& kernel, std::span<const Ten
 
 void Stream::bind(const Kernel& kernel, std::span<const Tensor> tensors, Bytes parameters) {
   const Reflection& r = kernel.reflection();
-  require(r.bindings.size() <= kDescriptorsPerSet && (r.bindings.empty() || r.bindings.back().index < tensors.size()),
+  require(r.bindings.size() <= kDescriptorsPerSet &&
+              (r.bindings.empty() || r.bindings.back().index < tensors.size()),
           "{}: {} tensors given, but the shader binds {}", kernel.name(), tensors.size(),
           r.bindings.empty() ? 0 : r.bindings.back().index);
-  require(r.push_constant_bytes == parameters.size() || (r.push_constant_bytes == 0 && parameters.size() <= 1),
-          "{}: {} bytes of parameters given, the shader reads {}", kernel.name(), parameters.size(),
-          r.push_constant_bytes);
+  require(
+      r.push_constant_bytes == parameters.size() || (r.push_constant_bytes == 0 && parameters.size() <= 1),
+      "{}: {} bytes of parameters given, the shader reads {}", kernel.name(), parameters.size(),
+      r.push_constant_bytes);
   const VkDescriptorSet set = descriptor_set(kernel, tensors);
   if (bound_ != &kernel) vkCmdBindPipeline(commands(), VK_PIPELINE_BIND_POINT_COMPUTE, kernel.pipeline());
   bound_ = &kernel;
-  vkCmdBindDescriptorSets(commands(), VK_PIPELINE_BIND_POINT_COMPUTE, kernel.layout(), 0, 1, &set, 0, nullptr);
+  vkCmdBindDescriptorSets(commands(), VK_PIPELINE_BIND_POINT_COMPUTE, kernel.layout(), 0, 1, &set, 0,
+                          nullptr);
   if (r.push_constant_bytes)
     vkCmdPushConstants(commands(), kernel.layout(), VK_SHADER_STAGE_COMPUTE_BIT, 0, r.push_constant_bytes,
                        parameters.data());
@@ -208,8 +213,8 @@ void Stream::stamp(const char* name, Work work, auto&& record) {
   recording_.n_dispatches_++;
 }
 
-void Stream::dispatch_bytes(const KernelSpec& spec, std::span<const Tensor> tensors, Bytes parameters, Grid grid,
-                            Work work) {
+void Stream::dispatch_bytes(const KernelSpec& spec, std::span<const Tensor> tensors, Bytes parameters,
+                            Grid grid, Work work) {
   if (grid.x == 0 || grid.y == 0 || grid.z == 0) return;
   const Kernel& kernel = device_.kernel(spec);
   // Cut the grid in half along its longest side until each piece is within the bound and the limits.
@@ -244,14 +249,13 @@ void Stream::dispatch_bytes(const KernelSpec& spec, std::span<const Tensor> tens
     stamp(kernel.name(), piece, [&] {
       if (p.at[0] || p.at[1] || p.at[2])
         vkCmdDispatchBase(commands(), p.at[0], p.at[1], p.at[2], p.n[0], p.n[1], p.n[2]);
-      else
-        vkCmdDispatch(commands(), p.n[0], p.n[1], p.n[2]);
+      else vkCmdDispatch(commands(), p.n[0], p.n[1], p.n[2]);
     });
   }
 }
 
-void Stream::indirect_bytes(const KernelSpec& spec, std::span<const Tensor> tensors, Bytes parameters, Tensor arguments,
-                            Work work) {
+void Stream::indirect_bytes(const KernelSpec& spec, std::span<const Tensor> tensors, Bytes parameters,
+                            Tensor arguments, Work work) {
   const Kernel& kernel = device_.kernel(spec);
   assert(arguments.bytes() >= 12);
   reserve(work.cost());
@@ -260,17 +264,17 @@ void Stream::indirect_bytes(const KernelSpec& spec, std::span<const Tensor> tens
     access({&read, 1});
   }
   bind(kernel, tensors, parameters);
-  stamp(kernel.name(), work, [&] {
-    vkCmdDispatchIndirect(commands(), arguments.buffer->handle(), arguments.offset_bytes);
-  });
+  stamp(kernel.name(), work,
+        [&] { vkCmdDispatchIndirect(commands(), arguments.buffer->handle(), arguments.offset_bytes); });
 }
 
 void Stream::copy(Tensor to, Tensor from) {
   assert(to.bytes() == from.bytes());
   const Work work{0, 2.0 * static_cast<double>(to.bytes())};
   reserve(work.cost());
-  const Access accesses[] = {{from.buffer->handle(), from.offset_bytes, from.offset_bytes + from.bytes(), false},
-                             {to.buffer->handle(), to.offset_bytes, to.offset_bytes + to.bytes(), true}};
+  const Access accesses[] = {
+      {from.buffer->handle(), from.offset_bytes, from.offset_bytes + from.bytes(), false},
+      {to.buffer->handle(), to.offset_bytes, to.offset_bytes + to.bytes(), true}};
   access(accesses);
   stamp("copy", work, [&] {
     const VkBufferCopy region{from.offset_bytes, to.offset_bytes, to.bytes()};
@@ -283,7 +287,9 @@ void Stream::fill(Tensor to, uint32_t word) {
   reserve(work.cost());
   const Access write{to.buffer->handle(), to.offset_bytes, to.offset_bytes + to.bytes(), true};
   access({&write, 1});
-  stamp("fill", work, [&] { vkCmdFillBuffer(commands(), to.buffer->handle(), to.offset_bytes, (to.bytes() + 3) / 4 * 4, word); });
+  stamp("fill", work, [&] {
+    vkCmdFillBuffer(commands(), to.buffer->handle(), to.offset_bytes, (to.bytes() + 3) / 4 * 4, word);
+  });
 }
 
 uint64_t Stream::submit(const Recording& recording) {
@@ -351,7 +357,8 @@ void Stream::upload(Tensor to, std::span<const std::byte> from) {
     const uint64_t n = std::min<uint64_t>(chunk, from.size() - at);
     std::memcpy(staging.mapped(), from.data() + at, n);
     const auto words = static_cast<uint32_t>((n + 3) / 4);
-    own.copy(Tensor(*to.buffer, DType::u32, 1, words, to.offset_bytes + at), Tensor(staging, DType::u32, 1, words));
+    own.copy(Tensor(*to.buffer, DType::u32, 1, words, to.offset_bytes + at),
+             Tensor(staging, DType::u32, 1, words));
     own.run();
   }
 }
@@ -366,7 +373,8 @@ void Stream::download(std::span<std::byte> to, Tensor from) {
   const Buffer staging(device_, to.size(), Memory::shared, "staging");
   const auto words = static_cast<uint32_t>((to.size() + 3) / 4);
   Stream own(device_);
-  own.copy(Tensor(staging, DType::u32, 1, words), Tensor(*from.buffer, DType::u32, 1, words, from.offset_bytes));
+  own.copy(Tensor(staging, DType::u32, 1, words),
+           Tensor(*from.buffer, DType::u32, 1, words, from.offset_bytes));
   own.run();
   std::memcpy(to.data(), staging.mapped(), to.size());
 }

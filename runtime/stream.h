@@ -36,18 +36,20 @@ class Stream {
   // A grid that costs more than the bound, or is larger than the device allows, is cut into several
   // dispatches: workgroups must not depend on each other.
   template <class Parameters>
-  void dispatch(const KernelSpec& spec, std::initializer_list<Tensor> bindings, const Parameters& parameters, Grid grid,
-                Work work) {
+  void dispatch(const KernelSpec& spec, std::initializer_list<Tensor> bindings, const Parameters& parameters,
+                Grid grid, Work work) {
     static_assert(std::is_trivially_copyable_v<Parameters> && sizeof(Parameters) <= 128);
-    dispatch_bytes(spec, {bindings.begin(), bindings.size()}, std::as_bytes(std::span(&parameters, 1)), grid, work);
+    dispatch_bytes(spec, {bindings.begin(), bindings.size()}, std::as_bytes(std::span(&parameters, 1)), grid,
+                   work);
   }
   // The grid is read from arguments (u32 [1, 3]) when it runs; `work` is the most it can be. Never cut: keep
   // it below device().cost_bound().
   template <class Parameters>
-  void dispatch_indirect(const KernelSpec& spec, std::initializer_list<Tensor> bindings, const Parameters& parameters,
-                         Tensor arguments, Work work) {
+  void dispatch_indirect(const KernelSpec& spec, std::initializer_list<Tensor> bindings,
+                         const Parameters& parameters, Tensor arguments, Work work) {
     static_assert(std::is_trivially_copyable_v<Parameters> && sizeof(Parameters) <= 128);
-    indirect_bytes(spec, {bindings.begin(), bindings.size()}, std::as_bytes(std::span(&parameters, 1)), arguments, work);
+    indirect_bytes(spec, {bindings.begin(), bindings.size()}, std::as_bytes(std::span(&parameters, 1)),
+                   arguments, work);
   }
   void copy(Tensor to, Tensor from);  // the same number of bytes
   void fill(Tensor to, uint32_t word);
@@ -57,7 +59,7 @@ class Stream {
   void wait(uint64_t ticket);
   void wait() { wait(ticket_); }
   bool done(uint64_t ticket) const;
-  void run();  // ends what was recorded without begin, submits it and waits
+  void run();                         // ends what was recorded without begin, submits it and waits
   std::vector<Timing> profile_run();  // the same, with the time of each kernel
 
   // Copies to and from any tensor, through staging where the host cannot see it. Waits.

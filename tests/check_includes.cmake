@@ -5,7 +5,7 @@ set(forbidden_models "app|viewer|tests|vulkan|runtime/vulkan")
 set(forbidden_app "viewer|tests|vulkan")
 foreach(folder runtime shaders models app)
   file(GLOB_RECURSE files ${ROOT}/${folder}/*.h ${ROOT}/${folder}/*.cpp ${ROOT}/${folder}/*.comp ${ROOT}/${folder}/*.glsl)
-  list(FILTER files EXCLUDE REGEX "_test\\.cpp$")  # tests see all
+  list(FILTER files EXCLUDE REGEX "_test\\.(cpp|h)$")  # tests see all
   foreach(file ${files})
     file(STRINGS ${file} bad REGEX "^ *# *include *[<\"](${forbidden_${folder}})/")
     if(bad)

@@ -81,9 +81,9 @@ void print_bench(Stream& stream, const std::string& what, Record&& record) {
       else if (t[k].ns < best[k].ns) best[k] = t[k];
   }
   for (const Timing& t : best)
-    fmt::print("  bench {:<32} {:<20} {:>9.3f} ms  {:>8.3f} MB  {:>7.2f} GB/s  {:>7.2f} GFLOP/s\n", what, t.name,
-               static_cast<double>(t.ns) * 1e-6, t.work.bytes * 1e-6, t.work.bytes / static_cast<double>(t.ns),
-               t.work.operations / static_cast<double>(t.ns));
+    fmt::print("  bench {:<32} {:<20} {:>9.3f} ms  {:>8.3f} MB  {:>7.2f} GB/s  {:>7.2f} GFLOP/s\n", what,
+               t.name, static_cast<double>(t.ns) * 1e-6, t.work.bytes * 1e-6,
+               t.work.bytes / static_cast<double>(t.ns), t.work.operations / static_cast<double>(t.ns));
 }
 
 }  // namespace spindle::test

@@ -11,7 +11,7 @@ struct Row {
   uint token;
   uint slot;      // of the page table, the sampler's settings and the token ring
   uint position;  // of this token in its sequence, from 0
-  uint active;    // 0: skipped, nothing is read or written for it
+  uint in_use;    // 0: skipped, nothing is read or written for it
 };
 
 #ifdef __cplusplus

@@ -21,13 +21,15 @@ KernelSpec kernel(const Caps& caps) { return {caps.subgroup ? &kSubgroup : &kPla
 
 void rms_norm(Stream& stream, Tensor y, Tensor x, Tensor weight, float eps) {
   assert(y.cols == x.cols && y.rows == x.rows && weight.cols == x.cols);
-  const Work work{4.0 * static_cast<double>(x.elements()), static_cast<double>(x.bytes() + y.bytes() + weight.bytes())};
+  const Work work{4.0 * static_cast<double>(x.elements()),
+                  static_cast<double>(x.bytes() + y.bytes() + weight.bytes())};
   stream.dispatch(kernel(stream.caps()), {y, x, weight}, RmsNormParameters{x.cols, eps}, {x.rows}, work);
 }
 
 std::vector<KernelSpec> rms_norm_kernels(const Caps& caps) { return {kernel(caps)}; }
 
-void reference::rms_norm(std::span<double> y, std::span<const double> x, std::span<const double> weight, double eps) {
+void reference::rms_norm(std::span<double> y, std::span<const double> x, std::span<const double> weight,
+                         double eps) {
   const size_t dim = weight.size();
   for (size_t row = 0; row < x.size(); row += dim) {
     double squares = 0;

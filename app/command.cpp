@@ -1,0 +1,162 @@
+// Shared options, progress lines and the search for the default model.
+#include "app/command.h"
+
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdlib>
+#include <filesystem>
+#include <random>
+
+#include "runtime/error.h"
+
+namespace spindle {
+
+double now_seconds() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+void DeviceFlags::add(CLI::App& command) {
+  auto* group = command.add_option_group("Device");
+  group
+      ->add_option("--device", device,
+                   "number or part of the name of the Vulkan device; see `spindle devices`")
+      ->envname("SPINDLE_DEVICE");
+  group->add_option("--precision", precision, "f32: no reduced-precision fast path")
+      ->check(CLI::IsMember({"auto", "f32"}))
+      ->envname("SPINDLE_PRECISION");
+  group->add_option("--disable", disable, "do without features: storage16, fp16, dot, subgroup, ..., all")
+      ->envname("SPINDLE_DISABLE");
+  group->add_option("--limit-binding", limit_binding, "lower the size of a binding, bytes")
+      ->envname("SPINDLE_LIMIT_BINDING");
+  group->add_option("--limit-allocation", limit_allocation, "lower the size of an allocation, bytes")
+      ->envname("SPINDLE_LIMIT_ALLOCATION");
+  group->add_option("--limit-cost", limit_cost, "lower the work of one submit, units of 1 operation")
+      ->envname("SPINDLE_LIMIT_COST");
+}
+
+DeviceOptions DeviceFlags::options() const {
+  DeviceOptions o;
+  o.device = device;
+  for (size_t at = 0; at < disable.size();) {
+    const size_t comma = std::min(disable.find(',', at), disable.size());
+    if (comma > at) o.disable.insert(disable.substr(at, comma - at));
+    at = comma + 1;
+  }
+  o.precision_f32 = precision == "f32";
+  o.limit_binding = limit_binding;
+  o.limit_allocation = limit_allocation;
+  o.limit_cost = limit_cost;
+  return o;
+}
+
+void ModelFlags::add(CLI::App& command) {
+  auto* group = command.add_option_group("Model");
+  group->add_option("-m,--model", path, "GGUF file; default: the model that ships with Spindle")
+      ->envname("SPINDLE_MODEL");
+  group->add_option("-c,--ctx-size", context, "positions of the context; 0: what the model was trained for")
+      ->capture_default_str();
+  group->add_option("-b,--batch-size", batch, "most prompt tokens at once")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  group->add_option("--ubatch-size", ubatch, "-ub: prompt tokens of one step, the prefill chunk")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  group->add_option("--cache-type-k", k_type, "-ctk: keys in the cache")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"f16", "f32"}));
+  group->add_option("--cache-type-v", v_type, "-ctv: values in the cache")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"f16", "f32"}));
+}
+
+std::string ModelFlags::file() const {
+  if (!path.empty()) return path;
+  std::error_code ignored;
+  const std::filesystem::path here = std::filesystem::read_symlink("/proc/self/exe", ignored).parent_path();
+  for (const char* folder : {"../models/pretrained", "../share/spindle/models"}) {
+    const auto file = here / folder / SPINDLE_DEFAULT_MODEL;
+    if (std::filesystem::exists(file, ignored)) return file.lexically_normal().string();
+  }
+  fail(ErrorKind::usage, "no model: give one with -m FILE.gguf (the one that ships, {}, is not beside {})",
+       SPINDLE_DEFAULT_MODEL, here.string());
+}
+
+SessionOptions ModelFlags::session() const {
+  SessionOptions o;
+  o.context = context;
+  o.prefill_chunk = std::min(batch, ubatch);
+  o.k_type = *find_dtype(k_type);
+  o.v_type = *find_dtype(v_type);
+  return o;
+}
+
+void SamplingFlags::add(CLI::App& command) {
+  auto* group = command.add_option_group("Sampling");
+  group->add_option("-s,--seed", seed, "seed; negative: another one each time")->capture_default_str();
+  group->add_option("--temp", sampling.temperature, "temperature; 0: always the most probable token")
+      ->capture_default_str();
+  group->add_option("--top-k", sampling.top_k, "keep the k most probable tokens; 0: all")
+      ->capture_default_str();
+  group->add_option("--top-p", sampling.top_p, "keep the most probable tokens up to this sum")
+      ->capture_default_str();
+  group->add_option("--min-p", sampling.min_p, "keep tokens at least this probable, relative to the best")
+      ->capture_default_str();
+  group
+      ->add_option("--repeat-penalty", sampling.repeat_penalty, "divide the logits of recent tokens; 1: none")
+      ->capture_default_str();
+  group->add_option("--repeat-last-n", sampling.repeat_last_n, "how many tokens are recent")
+      ->capture_default_str();
+  group->add_flag("--ignore-eos", sampling.ignore_end, "go on after an end token");
+}
+
+Sampling SamplingFlags::resolve() const {
+  Sampling s = sampling;
+  s.seed = seed >= 0 ? static_cast<uint64_t>(seed) : std::random_device{}();
+  return s;
+}
+
+Progress::Progress(std::string label, std::string unit)
+    : label_(std::move(label)),
+      unit_(std::move(unit)),
+      start_(now_seconds()),
+      terminal_(isatty(STDERR_FILENO)) {}
+
+void Progress::update(uint64_t done, uint64_t all) {
+  const double now = now_seconds(), elapsed = now - start_;
+  if (elapsed < 0.5 || all == 0) return;
+  const int percent = static_cast<int>(100 * done / all);
+  if (terminal_ ? now - last_ < 0.1 && done < all : percent / 5 == percent_ / 5 && percent_ >= 0) return;
+  last_ = now;
+  percent_ = percent;
+  std::string line = fmt::format("{} {:3}%", label_, percent);
+  if (!unit_.empty())
+    line += fmt::format("  {} of {} {}, {:.1f} {}/s", done, all, unit_, static_cast<double>(done) / elapsed,
+                        unit_);
+  if (done > 0 && done < all)
+    line +=
+        fmt::format(", {:.0f} s left", elapsed * static_cast<double>(all - done) / static_cast<double>(done));
+  if (terminal_) fmt::print(stderr, "\r{:<78}", line);
+  else fmt::print(stderr, "{}\n", line);
+  std::fflush(stderr);
+  shown_ = true;
+}
+
+void Progress::finish() {
+  if (shown_ && terminal_) fmt::print(stderr, "\r{:<78}\r", "");
+  shown_ = false;
+}
+
+void describe(const Model& model) {
+  const DeviceInfo& d = model.device().info();
+  const Config& c = model.config();
+  say("device  {} ({}, {})", d.name, d.driver_version.empty() ? d.driver : d.driver_version, name_of(d.type));
+  say("model   {}: {}, {} layers, {} heads ({} KV) of {}, vocabulary {}, trained for {} positions; {:.1f} "
+      "MiB of weights",
+      c.name, c.architecture, c.n_layers, c.max_heads(), c.max_kv_heads(), c.head_dim, c.vocab_size,
+      c.context_length, static_cast<double>(model.weights().bytes()) / (1 << 20));
+  say("positions  {}", model.rope().description);
+  for (const std::string& warning : model.warnings()) say("warning: {}", warning);
+}
+
+}  // namespace spindle

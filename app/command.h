@@ -1,0 +1,68 @@
+// What subcommands share: options of device and model, progress on standard error, the default model.
+#ifndef SPINDLE_APP_COMMAND_H
+#define SPINDLE_APP_COMMAND_H
+#include <CLI/CLI.hpp>
+#include <functional>
+#include <string>
+
+#include "models/session.h"
+
+namespace spindle {
+
+// --device and the switches for tests; environment variables are the defaults.
+struct DeviceFlags {
+  std::string device, disable, precision;
+  uint64_t limit_binding = 0, limit_allocation = 0;
+  double limit_cost = 0;
+  void add(CLI::App& command);
+  DeviceOptions options() const;
+};
+
+struct ModelFlags {
+  std::string path;
+  uint32_t context = 0, batch = 2048, ubatch = 512;
+  std::string k_type = "f16", v_type = "f16";
+  void add(CLI::App& command);
+  std::string file() const;  // --model, or the model that ships
+  SessionOptions session() const;
+};
+
+struct SamplingFlags {
+  int64_t seed = -1;  // negative: another one each time
+  Sampling sampling;
+  void add(CLI::App& command);
+  Sampling resolve() const;
+};
+
+// "loading 40%": a bar on a terminal, else a line for every 5%; nothing when it takes less than half a
+// second.
+class Progress {
+ public:
+  explicit Progress(std::string label, std::string unit = "");
+  ~Progress() { finish(); }
+  void update(uint64_t done, uint64_t all);
+  void finish();
+
+ private:
+  std::string label_, unit_;
+  double start_ = 0, last_ = 0;
+  int percent_ = -1;
+  bool terminal_, shown_ = false;
+};
+
+// One line on standard error.
+template <class... Args>
+void say(fmt::format_string<Args...> format, Args&&... args) {
+  fmt::print(stderr, "{}\n", fmt::format(format, std::forward<Args>(args)...));
+}
+
+double now_seconds();
+void describe(const Model& model);  // device, model, position plan and warnings on standard error
+
+// Each adds its subcommand; the callback's work happens when it is chosen.
+void add_run(CLI::App& app);
+void add_devices(CLI::App& app);
+void add_eval(CLI::App& app);
+
+}  // namespace spindle
+#endif

@@ -1,0 +1,97 @@
+// `spindle run`: continues a prompt. Standard output carries the text alone.
+#include <cstdio>
+#include <fstream>
+#include <iterator>
+
+#include "app/command.h"
+#include "runtime/error.h"
+
+namespace spindle {
+namespace {
+
+struct Flags {
+  DeviceFlags device;
+  ModelFlags model;
+  SamplingFlags sampling;
+  std::string prompt, file;
+  int n = -1;
+};
+
+std::string read_prompt(const Flags& flags) {
+  if (flags.file.empty()) return flags.prompt;
+  std::ifstream in(flags.file, std::ios::binary);
+  require(in.good(), ErrorKind::usage, "-f {}: cannot be read", flags.file);
+  return {std::istreambuf_iterator<char>(in), {}};
+}
+
+void write(const std::string& text) {
+  std::fwrite(text.data(), 1, text.size(), stdout);
+  std::fflush(stdout);
+  require(!std::ferror(stdout), "standard output was closed");
+}
+
+std::string rate(uint64_t tokens, double seconds) {
+  return fmt::format("{} tokens in {:.2f} s ({:.1f} tokens/s)", tokens, seconds,
+                     seconds > 0 ? static_cast<double>(tokens) / seconds : 0.0);
+}
+
+void run(const Flags& flags) {
+  const std::string prompt = read_prompt(flags);
+  const double start = now_seconds();
+  Device device(flags.device.options());
+  Progress loading("loading");
+  const Model model(device, flags.model.file(),
+                    [&](uint64_t done, uint64_t all) { loading.update(done, all); });
+  loading.finish();
+  describe(model);
+  const Tokenizer& tokenizer = model.tokenizer();
+  const std::vector<int> ids = tokenizer.encode(prompt);
+  require(!ids.empty(), ErrorKind::usage,
+          "the prompt is empty and the model has no token to begin with: give -p TEXT");
+
+  Session session(model, flags.model.session());
+  const Sampling sampling = flags.sampling.resolve();
+  const int slot = session.open(sampling);
+  if (sampling.temperature > 0) say("seed    {}", sampling.seed);
+  Progress prefilling("prefill", "tokens");
+  session.prefill(slot, ids,
+                  {.progress = [&](uint32_t done, uint32_t all) { prefilling.update(done, all); }});
+  prefilling.finish();
+
+  Detokenizer text(tokenizer);
+  text.skip(ids);
+  double first_token = 0;
+  uint32_t generated = 0;
+  const uint32_t most = flags.n < 0 ? UINT32_MAX : static_cast<uint32_t>(flags.n);
+  session.generate({&slot, 1}, most, [&](int, int id) {
+    if (generated++ == 0) first_token = now_seconds() - start;
+    if (!tokenizer.is_end(id)) write(text.push(id));
+    return true;
+  });
+  write(text.flush() + "\n");
+
+  const SessionStatistics& s = session.statistics();
+  say("prefill {}; decode {}; first token after {:.2f} s; cache {:.1f} MiB for {} of {} positions",
+      rate(s.prefill_tokens, s.prefill_seconds), rate(s.decode_tokens, s.decode_seconds), first_token,
+      static_cast<double>(session.cache().allocated_bytes()) / (1 << 20), session.n_tokens(slot),
+      session.context());
+}
+
+}  // namespace
+
+void add_run(CLI::App& app) {
+  auto flags = std::make_shared<Flags>();
+  CLI::App* command = app.add_subcommand("run", "continue a prompt");
+  command->add_option("-p,--prompt", flags->prompt, "the text to continue");
+  command->add_option("-f,--file", flags->file, "read it from a file")->excludes("--prompt");
+  command
+      ->add_option("-n,--predict", flags->n,
+                   "tokens to generate; -1: until the text ends or the context is full")
+      ->capture_default_str();
+  flags->model.add(*command);
+  flags->sampling.add(*command);
+  flags->device.add(*command);
+  command->callback([flags] { run(*flags); });
+}
+
+}  // namespace spindle

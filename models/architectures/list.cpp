@@ -1,0 +1,21 @@
+// The list of architectures: a new family adds its line here and its file beside this one.
+#include "models/architecture.h"
+#include "runtime/error.h"
+
+namespace spindle {
+
+const std::vector<Architecture>& architectures() {
+  static const std::vector<Architecture> list = {llama(), qwen2(), qwen3()};
+  return list;
+}
+
+const Architecture& get_architecture(std::string_view name) {
+  std::string known;
+  for (const Architecture& a : architectures()) {
+    if (a.name == name) return a;
+    known += (known.empty() ? "" : ", ") + a.name;
+  }
+  fail(ErrorKind::model_file, "architecture '{}' is not supported; supported are: {}", name, known);
+}
+
+}  // namespace spindle

@@ -1,0 +1,13 @@
+// Llama (1, 2, 3, Mistral, TinyLlama ...): RMS norm, rotary positions, grouped queries, SwiGLU.
+#include "models/architecture.h"
+
+namespace spindle {
+
+Architecture llama() {
+  Architecture a;
+  a.name = "llama";
+  a.layer = [](const Config&, int) { return Layer{}; };
+  return a;
+}
+
+}  // namespace spindle

@@ -1,0 +1,120 @@
+// Reads `{architecture}.*` and holds the values against each other.
+#include "models/config.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "runtime/error.h"
+
+namespace spindle {
+namespace {
+
+// Reads the keys of one architecture with a range for each.
+class Reader {
+ public:
+  Reader(const Gguf& file, std::string prefix) : file_(file), prefix_(std::move(prefix)) {}
+
+  uint32_t integer(const std::string& key, uint32_t least, uint32_t most) const {
+    return checked(key, file_.get<uint64_t>(prefix_ + key), least, most);
+  }
+  uint32_t integer_or(const std::string& key, uint32_t otherwise, uint32_t least, uint32_t most) const {
+    return file_.has(prefix_ + key) ? integer(key, least, most) : otherwise;
+  }
+  double positive_or(const std::string& key, double otherwise) const {
+    const std::optional<double> found = file_.find<double>(prefix_ + key);
+    if (found && !(std::isfinite(*found) && *found > 0))
+      file_.fail_value(prefix_ + key, fmt::format("found {}, expected a positive number", *found));
+    return found.value_or(otherwise);
+  }
+  // A number for all layers, or an array with one for each.
+  std::vector<uint32_t> by_layer(const std::string& key, uint32_t n_layers, uint32_t least,
+                                 uint32_t most) const {
+    const GgufEntry* entry = file_.find_entry(prefix_ + key);
+    if (!entry || entry->value.index() < kFirstArray)
+      return std::vector<uint32_t>(n_layers, integer(key, least, most));
+    const auto values = file_.get<std::vector<uint64_t>>(prefix_ + key);
+    if (values.size() != n_layers)
+      file_.fail_value(prefix_ + key, fmt::format("found {} values for {} layers", values.size(), n_layers));
+    std::vector<uint32_t> out;
+    for (uint64_t v : values) out.push_back(checked(key, v, least, most));
+    return out;
+  }
+  bool has(const std::string& key) const { return file_.has(prefix_ + key); }
+  [[noreturn]] void fail(const std::string& key, const std::string& what) const {
+    file_.fail_value(prefix_ + key, what);
+  }
+
+ private:
+  static constexpr size_t kFirstArray = 12;  // of the alternatives of GgufValue
+  uint32_t checked(const std::string& key, uint64_t value, uint32_t least, uint32_t most) const {
+    if (value < least || value > most)
+      file_.fail_value(prefix_ + key, fmt::format("found {}, expected {} to {}", value, least, most));
+    return static_cast<uint32_t>(value);
+  }
+  const Gguf& file_;
+  std::string prefix_;
+};
+
+uint32_t largest(const std::vector<uint32_t>& v) {
+  return v.empty() ? 0 : *std::max_element(v.begin(), v.end());
+}
+
+RopeScaling read_rope_scaling(const Gguf& file, const Reader& read, const std::string& prefix) {
+  RopeScaling s;
+  // A missing type with a factor means linear; factor 0 or none at all is 1.
+  double factor = file.get_or<double>(prefix + "rope.scaling.factor", 0);
+  if (factor == 0) factor = file.get_or<double>(prefix + "rope.scale_linear", 0);
+  if (!std::isfinite(factor) || factor < 0)
+    read.fail("rope.scaling.factor", fmt::format("found {}, expected a positive number", factor));
+  s.factor = factor == 0 ? 1 : factor;
+  s.type = file.get_or<std::string>(prefix + "rope.scaling.type", s.factor == 1 ? "none" : "linear");
+  if (s.type != "none" && s.type != "linear")
+    read.fail("rope.scaling.type", fmt::format("'{}' is not supported; supported are: none, linear", s.type));
+  return s;
+}
+
+}  // namespace
+
+uint32_t Config::max_heads() const { return largest(n_heads); }
+uint32_t Config::max_kv_heads() const { return largest(n_kv_heads); }
+uint32_t Config::max_ffn_dim() const { return largest(ffn_dim); }
+
+Config read_config(const Gguf& file) {
+  Config c;
+  c.architecture = file.get<std::string>("general.architecture");
+  c.name = file.get_or<std::string>("general.name", c.architecture);
+  const std::string prefix = c.architecture + ".";
+  const Reader read(file, prefix);
+  c.n_layers = read.integer("block_count", 1, 4096);
+  c.dim = read.integer("embedding_length", 1, 1 << 20);
+  c.context_length = read.integer("context_length", 1, 1u << 31);
+  c.n_heads = read.by_layer("attention.head_count", c.n_layers, 1, 4096);
+  c.n_kv_heads = read.has("attention.head_count_kv")
+                     ? read.by_layer("attention.head_count_kv", c.n_layers, 1, 4096)
+                     : c.n_heads;
+  c.ffn_dim = read.by_layer("feed_forward_length", c.n_layers, 1, 1 << 22);
+  c.norm_eps = read.positive_or("attention.layer_norm_rms_epsilon", 1e-5);
+  for (uint32_t i = 0; i < c.n_layers; i++)
+    if (c.n_heads[i] % c.n_kv_heads[i] != 0)
+      read.fail("attention.head_count_kv",
+                fmt::format("{} heads cannot be shared evenly among {}", c.n_heads[i], c.n_kv_heads[i]));
+  if (!read.has("attention.key_length") && c.dim % c.n_heads[0] != 0)
+    read.fail("attention.head_count",
+              fmt::format("{} does not divide the embedding length {}", c.n_heads[0], c.dim));
+  c.head_dim = read.integer_or("attention.key_length", c.dim / c.n_heads[0], 1, 1024);
+  if (c.head_dim % 8 != 0 || c.head_dim > 256)
+    file.fail_value(
+        prefix + (read.has("attention.key_length") ? "attention.key_length" : "attention.head_count"),
+        fmt::format("head size {}, supported are multiples of 8 up to 256", c.head_dim));
+  if (read.integer_or("attention.value_length", c.head_dim, 1, 1024) != c.head_dim)
+    read.fail("attention.value_length",
+              fmt::format("differs from the key length {}, which is not supported", c.head_dim));
+  c.n_rot = read.integer_or("rope.dimension_count", c.head_dim, 2, c.head_dim);
+  if (c.n_rot % 2 != 0)
+    read.fail("rope.dimension_count", fmt::format("found {}, expected an even number", c.n_rot));
+  c.rope_base = read.positive_or("rope.freq_base", 10000);
+  c.rope_scaling = read_rope_scaling(file, read, prefix);
+  return c;
+}
+
+}  // namespace spindle

@@ -1,0 +1,135 @@
+// Page bookkeeping on the host; the device sees the page table only.
+#include "models/kv_cache.h"
+
+#include <algorithm>
+#include <cassert>
+#include <numeric>
+
+#include "runtime/error.h"
+
+namespace spindle {
+
+KvCache::KvCache(Device& device, std::vector<uint32_t> n_kv_heads, uint32_t head_dim,
+                 const KvCacheOptions& options)
+    : device_(device), n_kv_heads_(std::move(n_kv_heads)), options_(options), slots_(options.n_slots) {
+  shape_ = {*std::max_element(n_kv_heads_.begin(), n_kv_heads_.end()), head_dim, options.page_tokens,
+            options.k_type, options.v_type};
+  const uint64_t limit = std::min(device.caps().max_binding_bytes, device.caps().max_allocation_bytes);
+  const auto pages_that_fit = [&] {
+    return limit / std::max(shape_.k_page_bytes(), shape_.v_page_bytes()) / options.n_slots;
+  };
+  while (pages_that_fit() == 0 && shape_.page_tokens > 16) shape_.page_tokens /= 2;
+  require(pages_that_fit() > 0, ErrorKind::usage,
+          "cache: a page of {} tokens for each of {} sequences does not fit into a binding of {} bytes: try "
+          "fewer sequences",
+          shape_.page_tokens, options.n_slots, limit);
+  const uint32_t all = n_pages(options.context);
+  pages_per_band_ = static_cast<uint32_t>(std::min<uint64_t>(all, pages_that_fit()));
+  bands_.resize(ceil_div(all, pages_per_band_));
+  page_table_buffer_ = Buffer(device, uint64_t{4} * options.n_slots * all, Memory::shared, "page table");
+  page_table_ = Tensor(page_table_buffer_, DType::u32, options.n_slots, all);
+  std::ranges::fill(page_table_.host<uint32_t>(), 0u);
+}
+
+void KvCache::allocate(Band& band) {
+  const uint32_t pages = pages_per_band_ * options_.n_slots;
+  std::vector<Buffer> k, v;
+  for (uint32_t layer = 0; layer < n_kv_heads_.size(); layer++) {
+    k.emplace_back(device_, shape(layer).k_page_bytes() * pages, Memory::device, "key cache");
+    v.emplace_back(device_, shape(layer).v_page_bytes() * pages, Memory::device, "value cache");
+  }
+  band.k = std::move(k);
+  band.v = std::move(v);
+  band.users.assign(pages, 0);
+  band.free.resize(pages);
+  std::iota(band.free.rbegin(), band.free.rend(), 0u);
+}
+
+void KvCache::reserve(uint32_t slot, uint32_t n_positions) {
+  assert(n_positions <= options_.context);
+  std::vector<uint32_t>& pages = slots_[slot];
+  const auto table = page_table_.host<uint32_t>();
+  while (pages.size() < n_pages(n_positions)) {
+    const auto index = static_cast<uint32_t>(pages.size());
+    Band& band = band_of_page(index);
+    if (band.k.empty()) allocate(band);
+    assert(!band.free.empty());  // a band has room for every slot
+    const uint32_t page = band.free.back();
+    band.free.pop_back();
+    band.users[page] = 1;
+    pages.push_back(page);
+    table[slot * page_table_.cols + index] = page;
+  }
+}
+
+void KvCache::truncate(uint32_t slot, uint32_t n_positions) {
+  std::vector<uint32_t>& pages = slots_[slot];
+  while (pages.size() > n_pages(n_positions)) {
+    Band& band = band_of_page(static_cast<uint32_t>(pages.size() - 1));
+    if (--band.users[pages.back()] == 0) band.free.push_back(pages.back());
+    pages.pop_back();
+  }
+}
+
+void KvCache::share(uint32_t from_slot, uint32_t to_slot, uint32_t n_positions) {
+  assert(n_positions % shape_.page_tokens == 0 && slots_[to_slot].empty());
+  const auto table = page_table_.host<uint32_t>();
+  for (uint32_t index = 0; index < n_pages(n_positions); index++) {
+    const uint32_t page = slots_[from_slot][index];
+    band_of_page(index).users[page]++;
+    slots_[to_slot].push_back(page);
+    table[to_slot * page_table_.cols + index] = page;
+  }
+}
+
+CacheShape KvCache::shape(uint32_t layer) const {
+  CacheShape s = shape_;
+  s.n_kv_heads = n_kv_heads_[layer];
+  return s;
+}
+
+uint32_t KvCache::n_segments(uint32_t n_positions) const {
+  return ceil_div(n_pages(n_positions), pages_per_band_);
+}
+
+std::vector<CacheSegment> KvCache::segments(uint32_t layer, uint32_t n) const {
+  std::vector<CacheSegment> list;
+  const CacheShape s = shape(layer);
+  const uint32_t positions = pages_per_band_ * s.page_tokens, pages = pages_per_band_ * options_.n_slots;
+  for (uint32_t b = 0; b < n; b++) {
+    assert(!bands_[b].k.empty());
+    list.push_back(
+        {Tensor(bands_[b].k[layer], DType::u32, pages, static_cast<uint32_t>(s.k_page_bytes() / 4)),
+         Tensor(bands_[b].v[layer], DType::u32, pages, static_cast<uint32_t>(s.v_page_bytes() / 4)),
+         b * positions, positions});
+  }
+  return list;
+}
+
+uint32_t KvCache::used_pages() const {
+  uint32_t n = 0;
+  for (const Band& band : bands_)
+    n += static_cast<uint32_t>(std::ranges::count_if(band.users, [](uint32_t users) { return users > 0; }));
+  return n;
+}
+
+uint64_t KvCache::bytes_per_token() const {
+  uint64_t bytes = 0;
+  for (uint32_t layer = 0; layer < n_kv_heads_.size(); layer++)
+    bytes += (shape(layer).k_page_bytes() + shape(layer).v_page_bytes()) / shape_.page_tokens;
+  return bytes;
+}
+
+uint64_t KvCache::allocated_bytes() const {
+  uint64_t bytes = 0;
+  for (const Band& band : bands_)
+    for (const auto* list : {&band.k, &band.v})
+      for (const Buffer& buffer : *list) bytes += buffer.bytes();
+  return bytes;
+}
+
+uint64_t KvCache::full_bytes() const {
+  return bytes_per_token() * pages_per_band_ * shape_.page_tokens * bands_.size() * options_.n_slots;
+}
+
+}  // namespace spindle

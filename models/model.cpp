@@ -1,0 +1,64 @@
+// Loading: header, settings, tokenizer, then the weights.
+#include "models/model.h"
+
+#include <cmath>
+
+#include "runtime/error.h"
+
+namespace spindle {
+namespace {
+
+// The file's divisors of the rotary frequencies; empty when it has none.
+std::vector<float> read_rope_divisors(const Gguf& file, const Config& config) {
+  const GgufTensor* t = file.find_tensor("rope_freqs.weight");
+  if (!t) return {};
+  require(t->type == 0 && t->elements() == config.n_rot / 2, ErrorKind::model_file,
+          "{}: tensor 'rope_freqs.weight': expected {} F32 values, got {}", file.file(), config.n_rot / 2,
+          t->elements());
+  std::vector<float> divisors(t->elements());
+  file.read_tensor(*t, std::as_writable_bytes(std::span(divisors)));
+  for (float d : divisors)
+    require(std::isfinite(d) && d > 0, ErrorKind::model_file,
+            "{}: tensor 'rope_freqs.weight': found {}, expected positive numbers", file.file(), d);
+  return divisors;
+}
+
+}  // namespace
+
+Model::Model(Device& device, const std::string& path, const Weights::Progress& progress)
+    : Model(device, Gguf::open(path), progress) {}
+
+Model::Model(Device& device, Gguf file, const Weights::Progress& progress)
+    : device_(device),
+      config_((get_architecture(file.get<std::string>("general.architecture")), read_config(file))),
+      architecture_(get_architecture(config_.architecture)) {
+  if (file.has("tokenizer.ggml.model")) {
+    try {
+      tokenizer_ = std::make_unique<Tokenizer>(file);
+      warnings_ = tokenizer_->warnings();
+    } catch (const Error& e) {
+      tokenizer_error_ = e.what();
+    }
+  } else {
+    tokenizer_error_ = file.file() + ": the file has no tokenizer";
+  }
+  const GgufTensor& embedding = file.get_tensor(architecture_.token_embedding + ".weight");
+  require(embedding.dims[1] >= 1 && embedding.dims[1] <= 1u << 24, ErrorKind::model_file,
+          "{}: tensor '{}': {} tokens, expected 1 to {}", file.file(), embedding.name, embedding.dims[1],
+          1u << 24);
+  config_.vocab_size = static_cast<uint32_t>(embedding.dims[1]);
+  require(!tokenizer_ || static_cast<uint32_t>(tokenizer_->n_tokens()) <= config_.vocab_size,
+          ErrorKind::model_file, "{}: the tokenizer has {} tokens, the embedding {}", file.file(),
+          tokenizer_ ? tokenizer_->n_tokens() : 0, config_.vocab_size);
+  rope_ = plan_rope(config_, read_rope_divisors(file, config_));
+  Stream stream(device);
+  weights_ = std::make_unique<Weights>(stream, file, config_, architecture_, progress);
+  for (const std::string& name : weights_->unused()) warnings_.push_back("tensor '" + name + "' is not used");
+}
+
+const Tokenizer& Model::tokenizer() const {
+  require(tokenizer_ != nullptr, ErrorKind::model_file, "{}", tokenizer_error_);
+  return *tokenizer_;
+}
+
+}  // namespace spindle

@@ -1,0 +1,42 @@
+// A loaded model: its file's settings, its tokenizer, its weights on one device, and its position plan.
+#ifndef SPINDLE_MODELS_MODEL_H
+#define SPINDLE_MODELS_MODEL_H
+#include <string>
+
+#include "models/architecture.h"
+#include "models/positions.h"
+#include "models/tokenizer.h"
+#include "models/weights.h"
+
+namespace spindle {
+
+class Model {
+ public:
+  // Everything is checked before memory is taken. Throws ErrorKind::model_file, out_of_memory.
+  Model(Device& device, const std::string& path, const Weights::Progress& progress = {});
+  Model(Device& device, Gguf file, const Weights::Progress& progress = {});
+
+  Device& device() const { return device_; }
+  const Config& config() const { return config_; }
+  const Architecture& architecture() const { return architecture_; }
+  // Throws when the file has no usable tokenizer; token ids work without one.
+  const Tokenizer& tokenizer() const;
+  // Ids that end a text; empty without a tokenizer.
+  std::vector<int> end_ids() const { return tokenizer_ ? tokenizer_->end_ids() : std::vector<int>{}; }
+  const Weights& weights() const { return *weights_; }
+  const RopePlan& rope() const { return rope_; }
+  const std::vector<std::string>& warnings() const { return warnings_; }
+
+ private:
+  Device& device_;
+  Config config_;
+  Architecture architecture_;
+  std::unique_ptr<Tokenizer> tokenizer_;
+  std::string tokenizer_error_;
+  std::unique_ptr<Weights> weights_;
+  RopePlan rope_;
+  std::vector<std::string> warnings_;
+};
+
+}  // namespace spindle
+#endif

@@ -1,0 +1,393 @@
+// Drives steps: which shape, which rows, when to wait. The device carries tokens and positions from step to
+// step.
+#include "models/session.h"
+
+#include <algorithm>
+#include <bit>
+#include <cassert>
+#include <chrono>
+#include <cmath>
+#include <deque>
+
+#include "runtime/error.h"
+#include "shaders/matmul/matmul.h"
+
+namespace spindle {
+namespace {
+
+constexpr uint32_t kMaxSlots = 32, kRing = 1024, kMinDepth = 256, kMaxRecordings = 64;
+
+using Clock = std::chrono::steady_clock;
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+SessionOptions checked(SessionOptions o, const Model& model) {
+  if (o.context == 0) o.context = model.config().context_length;
+  require(o.n_slots >= 1 && o.n_slots <= kMaxSlots, ErrorKind::usage,
+          "{} sequences at a time, allowed are 1 to {}", o.n_slots, kMaxSlots);
+  require(o.prefill_chunk >= 1, ErrorKind::usage, "a prefill chunk of 0 tokens, allowed are 1 or more");
+  require(o.page_tokens >= 16 && o.page_tokens <= 256 && std::has_single_bit(o.page_tokens), ErrorKind::usage,
+          "pages of {} tokens, allowed are 16, 32, 64, 128 and 256", o.page_tokens);
+  o.prefill_chunk = std::min(o.prefill_chunk, o.context);
+  o.steps_in_flight = std::clamp(o.steps_in_flight, 1u, 64u);
+  o.logit_rows = std::max(o.logit_rows, std::bit_ceil(o.n_slots));
+  return o;
+}
+
+}  // namespace
+
+Session::Session(const Model& model, const SessionOptions& options)
+    : model_(model),
+      options_(checked(options, model)),
+      stream_(model.device()),
+      cache_(model.device(), model.config().n_kv_heads, model.config().head_dim,
+             {options_.n_slots, options_.context, options_.page_tokens, options_.k_type, options_.v_type}),
+      transformer_(stream_, model, cache_, std::max(options_.prefill_chunk, std::bit_ceil(options_.n_slots)),
+                   options_.logit_rows),
+      slots_(options_.n_slots) {
+  const uint64_t needed = cache_.full_bytes(), free = model.device().free_bytes();
+  require(free == 0 || needed <= free, ErrorKind::out_of_memory,
+          "a cache of {} positions for {} sequences needs {:.1f} GiB, {:.1f} free: try -c {} or -ctk f16 "
+          "-ctv f16",
+          options_.context, options_.n_slots, static_cast<double>(needed) / (1 << 30),
+          static_cast<double>(free) / (1 << 30),
+          static_cast<uint32_t>(static_cast<double>(options_.context) * static_cast<double>(free) /
+                                static_cast<double>(needed) * 0.9));
+
+  const uint32_t slots = options_.n_slots, decode_rows = std::bit_ceil(slots), rows = transformer_.max_rows();
+  const std::vector<int> ends = model.end_ids();
+  // The ring is as long as fits into a binding with one of each sequence; penalties look back at most that
+  // far.
+  ring_ = static_cast<uint32_t>(
+      std::min<uint64_t>(kRing, std::bit_floor(model.device().caps().max_binding_bytes / (4 * slots))));
+  SampleState& shared = decode_.sampling;
+  state_ = Arena(model.device(), Memory::shared, "step state");
+  state_.add(prefill_.rows, DType::u32, rows, 4);
+  state_.add(prefill_.sampling.rows, DType::u32, slots, 4);
+  state_.add(prefill_.targets, DType::u32, 1, options_.logit_rows);
+  state_.add(decode_.rows, DType::u32, decode_rows, 4);
+  state_.add(decode_.targets, DType::u32, 1, decode_rows);
+  state_.add(shared.settings, DType::u32, slots, kSampleWords);
+  state_.add(shared.tokens, DType::u32, slots, ring_);
+  state_.add(shared.status, DType::u32, slots, 1);
+  if (!ends.empty()) state_.add(shared.ends, DType::u32, 1, static_cast<uint32_t>(ends.size()));
+  state_.allocate();
+  for (const Tensor& t : {prefill_.rows, prefill_.sampling.rows, prefill_.targets, decode_.rows,
+                          shared.settings, shared.tokens, shared.status})
+    std::ranges::fill(t.host<uint32_t>(), 0u);
+  shared.rows = decode_.rows;
+  Tensor by_slot = prefill_.sampling.rows;
+  prefill_.sampling = shared;
+  prefill_.sampling.rows = by_slot;
+  const auto identity = decode_.targets.host<uint32_t>();
+  for (uint32_t i = 0; i < identity.size(); i++) identity[i] = i;
+  if (!ends.empty()) std::ranges::copy(ends, shared.ends.host<uint32_t>().begin());
+  calibrate();
+}
+
+Session::~Session() { stream_.wait(); }
+
+// Times a product that the model needs anyway, so that submits can be bounded by what this device does in 100
+// ms.
+void Session::calibrate() {
+  if (model_.device().options().limit_cost > 0) return;
+  const Weight& w = model_.weights().layer(0).up.weight;
+  const uint32_t rows = std::min(transformer_.max_rows(), 32u);
+  const Buffer memory(model_.device(),
+                      align_tensor(uint64_t{4} * rows * w.k) + align_tensor(uint64_t{4} * rows * w.n),
+                      Memory::device, "calibration");
+  const Tensor x(memory, DType::f32, rows, w.k), y(memory, DType::f32, rows, w.n, align_tensor(x.bytes()));
+  stream_.begin();
+  stream_.fill(x, 0);
+  for (int i = 0; i < 4; i++) matmul(stream_, Phase::prefill, y, w, x);
+  const Recording recording = stream_.end();
+  stream_.wait(stream_.submit(recording));  // compiles
+  const auto start = Clock::now();
+  stream_.wait(stream_.submit(recording));
+  model_.device().calibrate(recording.work().cost(), seconds_since(start));
+}
+
+const Session::Slot& Session::get(int slot) const {
+  require(slot >= 0 && static_cast<size_t>(slot) < slots_.size() && slots_[static_cast<size_t>(slot)].used,
+          ErrorKind::usage, "sequence {}: there is no such sequence", slot);
+  return slots_[static_cast<size_t>(slot)];
+}
+
+bool Session::ends(int slot, int id) const {
+  return !get(slot).ignore_end && std::ranges::count(model_.end_ids(), id) > 0;
+}
+
+int Session::open(const Sampling& s) {
+  const auto free = std::ranges::find_if(slots_, [](const Slot& slot) { return !slot.used; });
+  require(free != slots_.end(), ErrorKind::usage, "all {} sequences are in use", slots_.size());
+  stream_.wait();
+  *free = {};
+  free->used = true;
+  free->ignore_end = s.ignore_end;
+  const auto slot = static_cast<uint32_t>(free - slots_.begin());
+  SampleSettings settings = kSampleDefaults;
+  settings.temperature = s.temperature;
+  settings.top_k = s.top_k;
+  settings.top_p = s.top_p;
+  settings.min_p = s.min_p;
+  settings.repeat_penalty = s.repeat_penalty;
+  settings.repeat_last_n = s.repeat_last_n;
+  settings.seed_low = static_cast<uint32_t>(s.seed);
+  settings.seed_high = static_cast<uint32_t>(s.seed >> 32);
+  settings.sequence = sequences_++;
+  settings.end_position = cache_.context();
+  settings.ignore_end = s.ignore_end;
+  const Tensor& to = decode_.sampling.settings;
+  std::memcpy(to.host<uint32_t>().data() + slot * kSampleWords, &settings, sizeof settings);
+  decode_.sampling.status.host<uint32_t>()[slot] = SAMPLE_OK;
+  return static_cast<int>(slot);
+}
+
+void Session::close(int slot) {
+  get(slot);
+  stream_.wait();
+  cache_.truncate(static_cast<uint32_t>(slot), 0);
+  slots_[static_cast<size_t>(slot)] = {};
+}
+
+void Session::check_ids(std::span<const int> ids) const {
+  for (int id : ids)
+    require(id >= 0 && static_cast<uint32_t>(id) < model_.config().vocab_size, ErrorKind::usage,
+            "token {}: the vocabulary has ids 0 to {}", id, model_.config().vocab_size - 1);
+}
+
+void Session::check_room(int slot, size_t n) const {
+  const size_t have = get(slot).tokens.size();
+  require(have + n <= cache_.context(), ErrorKind::usage,
+          "the prompt has {} tokens{}, the context {}: try -c {} or a shorter prompt", n,
+          have ? fmt::format(" after {} earlier ones", have) : "", cache_.context(), have + n);
+}
+
+void Session::write_row(Tensor rows, uint32_t index, Row row) {
+  std::memcpy(rows.host<uint32_t>().data() + size_t{4} * index, &row, sizeof row);
+}
+
+void Session::write_ring(int slot, uint32_t position, int id) {
+  decode_.sampling.tokens.host<uint32_t>()[static_cast<uint32_t>(slot) * ring_ + position % ring_] =
+      static_cast<uint32_t>(id);
+}
+
+void Session::check_status(int slot) {
+  uint32_t& status = decode_.sampling.status.host<uint32_t>()[static_cast<size_t>(slot)];
+  if (status == SAMPLE_OK) return;
+  status = SAMPLE_OK;
+  fail(ErrorKind::runtime,
+       "non-finite logits after {} tokens of sequence {}: the weights hold NaN or infinity, or overflow",
+       get(slot).tokens.size(), slot);
+}
+
+StepShape Session::shape_for(Phase phase, uint32_t rows, uint32_t n_positions) const {
+  StepShape shape;
+  shape.phase = phase;
+  shape.rows = rows;
+  shape.depth = std::max(kMinDepth, std::bit_ceil(n_positions));
+  shape.segments = cache_.n_segments(n_positions);
+  return shape;
+}
+
+uint64_t Session::run(const StepShape& shape) {
+  const auto found = recordings_.find(shape);
+  if (found != recordings_.end()) return stream_.submit(found->second);
+  if (!transformer_.serves(shape) || recordings_.size() >= kMaxRecordings) {
+    stream_.wait();
+    recordings_.clear();
+    transformer_.reserve(shape);
+  }
+  stream_.begin();
+  transformer_.record(shape, shape.phase == Phase::prefill ? prefill_ : decode_);
+  return stream_.submit(recordings_.emplace(shape, stream_.end()).first->second);
+}
+
+// Whole pages that another sequence has computed with the prefill kernels from the same tokens.
+uint32_t Session::share_prefix(int slot, std::span<const int> ids) {
+  if (!options_.share_prefixes || !slots_[static_cast<size_t>(slot)].tokens.empty()) return 0;
+  uint32_t best = 0, from = 0;
+  for (uint32_t other = 0; other < slots_.size(); other++) {
+    const Slot& s = slots_[other];
+    if (!s.used || other == static_cast<uint32_t>(slot)) continue;
+    // The last token is always computed: its logits are wanted.
+    const size_t most = std::min<size_t>(s.n_prefilled, ids.size() - 1);
+    const size_t same = static_cast<size_t>(
+        std::mismatch(ids.begin(), ids.begin() + static_cast<std::ptrdiff_t>(most), s.tokens.begin()).first -
+        ids.begin());
+    const auto whole = static_cast<uint32_t>(same / cache_.page_tokens() * cache_.page_tokens());
+    if (whole > best) best = whole, from = other;
+  }
+  if (best > 0) cache_.share(from, static_cast<uint32_t>(slot), best);
+  return best;
+}
+
+void Session::prefill(int slot, std::span<const int> ids, const PrefillOptions& options) {
+  get(slot);
+  Slot& s = slots_[static_cast<size_t>(slot)];
+  check_ids(ids);
+  std::vector<int> all;
+  if (s.next && s.emitted) all.push_back(*s.next);
+  all.insert(all.end(), ids.begin(), ids.end());
+  require(!all.empty(), ErrorKind::usage, "the prompt is empty");
+  check_room(slot, all.size());
+  stream_.wait();
+  const auto start = Clock::now();
+  const bool every = static_cast<bool>(options.on_logits);
+  uint32_t done = every ? 0 : share_prefix(slot, all);
+  statistics_.shared_tokens += done;
+  const bool contiguous = s.n_prefilled == s.tokens.size();
+  s.next.reset();
+  s.tokens.insert(s.tokens.end(), all.begin(), all.begin() + done);
+  for (uint32_t i = 0; i < done; i++) write_ring(slot, i, all[i]);
+
+  const auto total = static_cast<uint32_t>(all.size());
+  const uint32_t most = std::min(
+      options_.prefill_chunk,
+      every ? std::min(transformer_.max_rows(), transformer_.max_logit_rows()) : transformer_.max_rows());
+  while (done < total) {
+    const uint32_t n = std::min(most, total - done), first = static_cast<uint32_t>(s.tokens.size());
+    const bool final = done + n == total;
+    cache_.reserve(static_cast<uint32_t>(slot), first + n);
+    for (uint32_t i = 0; i < n; i++) {
+      const int id = all[done + i];
+      write_row(prefill_.rows, i, {static_cast<uint32_t>(id), static_cast<uint32_t>(slot), first + i, 1});
+      write_ring(slot, first + i, id);
+    }
+    StepShape shape = shape_for(Phase::prefill, n, first + n);
+    shape.logits = every ? Logits::all : final && options.sample ? Logits::last : Logits::none;
+    shape.sample = !every && final && options.sample;
+    if (shape.sample) {
+      write_row(prefill_.sampling.rows, static_cast<uint32_t>(slot),
+                {0, static_cast<uint32_t>(slot), first + n - 1, 1});
+      prefill_.targets.host<uint32_t>()[0] = static_cast<uint32_t>(slot);
+    }
+    stream_.wait(run(shape));
+    s.tokens.insert(s.tokens.end(), all.begin() + done, all.begin() + done + n);
+    done += n;
+    if (every)
+      for (uint32_t i = 0; i < n; i++) options.on_logits(first + i, read_logits(i));
+    if (shape.sample) {
+      check_status(slot);
+      s.next =
+          static_cast<int>(decode_.sampling.tokens
+                               .host<uint32_t>()[static_cast<uint32_t>(slot) * ring_ + (first + n) % ring_]);
+      s.emitted = false;
+    }
+    if (options.progress) options.progress(done, total);
+  }
+  if (contiguous) s.n_prefilled = static_cast<uint32_t>(s.tokens.size());
+  statistics_.prefill_tokens += total;
+  statistics_.prefill_seconds += seconds_since(start);
+}
+
+std::vector<float> Session::read_logits(uint32_t row) {
+  std::vector<float> values(model_.config().vocab_size);
+  for (Tensor part : transformer_.logits()) {
+    if (row < part.rows) {
+      part.offset_bytes += uint64_t{4} * row * part.cols;
+      part.rows = 1;
+      stream_.download(std::as_writable_bytes(std::span(values)), part);
+      return values;
+    }
+    row -= part.rows;
+  }
+  assert(false);
+  return values;
+}
+
+std::vector<float> Session::decode(int slot, int id) {
+  get(slot);
+  Slot& s = slots_[static_cast<size_t>(slot)];
+  check_ids({&id, 1});
+  check_room(slot, 1);
+  stream_.wait();
+  const auto position = static_cast<uint32_t>(s.tokens.size());
+  cache_.reserve(static_cast<uint32_t>(slot), position + 1);
+  write_row(decode_.rows, 0, {static_cast<uint32_t>(id), static_cast<uint32_t>(slot), position, 1});
+  write_ring(slot, position, id);
+  StepShape shape = shape_for(Phase::decode, 1, position + 1);
+  shape.sample = false;
+  stream_.wait(run(shape));
+  s.tokens.push_back(id);
+  s.next.reset();
+  return read_logits(0);
+}
+
+void Session::generate(std::span<const int> slots, uint32_t max_tokens, const OnToken& on_token) {
+  std::vector<Active> active;
+  for (int slot : slots) {
+    get(slot);
+    Slot& s = slots_[static_cast<size_t>(slot)];
+    require(s.next.has_value(), ErrorKind::usage,
+            "sequence {}: there is nothing to continue, give it a prompt first", slot);
+    if (max_tokens == 0) continue;
+    Active a{slot, max_tokens};
+    if (!s.emitted) {
+      s.emitted = true;
+      a.left--;
+      if (!on_token(slot, *s.next) || ends(slot, *s.next)) continue;
+    }
+    active.push_back(a);
+  }
+  const auto start = Clock::now();
+  while (true) {
+    std::erase_if(active, [&](const Active& a) {
+      return a.stopped || a.left == 0 || n_tokens(a.slot) >= cache_.context();
+    });
+    if (active.empty()) break;
+    decode_round(active, on_token);
+  }
+  statistics_.decode_seconds += seconds_since(start);
+}
+
+// Steps with one set of sequences, until one of them stops. Several steps are in flight: the device needs
+// nothing from the host between them. What a stopped sequence did too much is rolled back.
+void Session::decode_round(std::vector<Active>& active, const OnToken& on_token) {
+  stream_.wait();
+  const uint32_t rows = std::bit_ceil(static_cast<uint32_t>(active.size()));
+  for (uint32_t i = 0; i < rows; i++) write_row(decode_.rows, i, {0, 0, 0, 0});
+  uint32_t steps = UINT32_MAX, deepest = 0;
+  std::vector<uint32_t> base;
+  for (uint32_t i = 0; i < active.size(); i++) {
+    const Slot& s = slots_[static_cast<size_t>(active[i].slot)];
+    const auto position = static_cast<uint32_t>(s.tokens.size());
+    base.push_back(position);
+    write_row(decode_.rows, i,
+              {static_cast<uint32_t>(*s.next), static_cast<uint32_t>(active[i].slot), position, 1});
+    steps = std::min({steps, active[i].left, cache_.context() - position});
+    deepest = std::max(deepest, position);
+  }
+  const auto ring = decode_.sampling.tokens.host<uint32_t>();
+  std::deque<uint64_t> tickets;
+  uint32_t launched = 0, finished = 0;
+  bool stopped = false;
+  while (finished < launched || (!stopped && launched < steps)) {
+    while (!stopped && launched < steps && launched - finished < options_.steps_in_flight) {
+      for (uint32_t i = 0; i < active.size(); i++)
+        cache_.reserve(static_cast<uint32_t>(active[i].slot), base[i] + launched + 1);
+      tickets.push_back(run(shape_for(Phase::decode, rows, deepest + launched + 1)));
+      launched++;
+    }
+    stream_.wait(tickets.front());
+    tickets.pop_front();
+    for (uint32_t i = 0; i < active.size(); i++) {
+      if (active[i].stopped) continue;
+      const int slot = active[i].slot;
+      Slot& s = slots_[static_cast<size_t>(slot)];
+      check_status(slot);
+      s.tokens.push_back(*s.next);
+      s.next = static_cast<int>(ring[static_cast<uint32_t>(slot) * ring_ + (base[i] + finished + 1) % ring_]);
+      s.emitted = true;
+      active[i].left--;
+      statistics_.decode_tokens++;
+      if (!on_token(slot, *s.next) || ends(slot, *s.next)) active[i].stopped = stopped = true;
+    }
+    finished++;
+  }
+  stream_.wait();
+  for (const Active& a : active) cache_.truncate(static_cast<uint32_t>(a.slot), n_tokens(a.slot));
+}
+
+}  // namespace spindle

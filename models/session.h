@@ -1,0 +1,127 @@
+// Sequences of one model: prompts in, tokens out. One thread drives a session; several sequences share each
+// step.
+#ifndef SPINDLE_MODELS_SESSION_H
+#define SPINDLE_MODELS_SESSION_H
+#include <functional>
+#include <map>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "models/transformer.h"
+
+namespace spindle {
+
+struct SessionOptions {
+  uint32_t context = 0;  // positions of a sequence; 0: what the model was trained for
+  uint32_t n_slots = 1;  // sequences at a time, up to 32
+  uint32_t prefill_chunk = 512;
+  uint32_t logit_rows = 1;    // rows of logits of one step that PrefillOptions::on_logits may ask for
+  uint32_t page_tokens = 64;  // 16 to 256, a power of two
+  DType k_type = DType::f16, v_type = DType::f16;
+  uint32_t steps_in_flight = 4;  // decode steps submitted before the first one's token is read
+  bool share_prefixes = true;    // whole pages of a prompt that another sequence has computed already
+};
+
+// Defaults are llama.cpp's.
+struct Sampling {
+  float temperature = 0.8f;  // 0: the most probable token
+  uint32_t top_k = 40;       // 0: all
+  float top_p = 0.95f, min_p = 0.05f;
+  float repeat_penalty = 1.0f;
+  uint32_t repeat_last_n = 64;
+  uint64_t seed = 0;
+  bool ignore_end = false;
+};
+
+struct PrefillOptions {
+  bool sample = true;                                         // the token after the last one, for generate()
+  std::function<void(uint32_t done, uint32_t all)> progress;  // after each chunk
+  // Called for every token of the prompt, in order, with the logits [vocabulary] after it.
+  std::function<void(uint32_t position, std::span<const float> logits)> on_logits;
+};
+
+struct SessionStatistics {
+  uint64_t prefill_tokens = 0, shared_tokens = 0, decode_tokens = 0;
+  double prefill_seconds = 0, decode_seconds = 0;
+};
+
+class Session {
+ public:
+  // Throws ErrorKind::usage for options that contradict each other or the model.
+  Session(const Model& model, const SessionOptions& options);
+  ~Session();
+  Session(const Session&) = delete;
+  Session& operator=(const Session&) = delete;
+
+  const Model& model() const { return model_; }
+  uint32_t context() const { return cache_.context(); }
+  uint32_t prefill_chunk() const { return transformer_.max_rows(); }
+  const KvCache& cache() const { return cache_; }
+  Stream& stream() { return stream_; }
+  const SessionStatistics& statistics() const { return statistics_; }
+  uint64_t activation_bytes() const { return transformer_.activation_bytes(); }
+  size_t logits_parts() const { return transformer_.logits().size(); }
+  size_t n_recordings() const { return recordings_.size(); }
+
+  // A new empty sequence. Throws when all slots are taken.
+  int open(const Sampling& sampling = {});
+  void close(int slot);
+  uint32_t n_tokens(int slot) const { return static_cast<uint32_t>(get(slot).tokens.size()); }
+
+  // Appends tokens. Throws ErrorKind::usage with both numbers when they do not fit: nothing is ever cut.
+  void prefill(int slot, std::span<const int> ids, const PrefillOptions& options = {});
+  // Appends one known token through the decode kernels and returns the logits after it.
+  std::vector<float> decode(int slot, int id);
+  // The logits [vocabulary] that the last prefill sampled from.
+  std::vector<float> last_logits() { return read_logits(0); }
+
+  // Continues each slot until it ends, its context is full, it has max_tokens new tokens, or on_token says
+  // false. End tokens are passed on too. Tokens of one slot come in order.
+  using OnToken = std::function<bool(int slot, int id)>;
+  void generate(std::span<const int> slots, uint32_t max_tokens, const OnToken& on_token);
+
+ private:
+  struct Slot {
+    bool used = false;
+    std::vector<int> tokens;   // in the cache
+    uint32_t n_prefilled = 0;  // leading positions that the prefill kernels computed
+    std::optional<int> next;   // sampled, not in the cache
+    bool emitted = false;      // next was handed out
+    bool ignore_end = false;
+  };
+  struct Active {
+    int slot;
+    uint32_t left;  // tokens it may still get
+    bool stopped = false;
+  };
+  const Slot& get(int slot) const;
+  bool ends(int slot, int id) const;
+  void check_ids(std::span<const int> ids) const;
+  void check_room(int slot, size_t n) const;
+  uint32_t share_prefix(int slot, std::span<const int> ids);
+  void write_row(Tensor rows, uint32_t index, Row row);
+  void write_ring(int slot, uint32_t position, int id);
+  void check_status(int slot);
+  uint64_t run(const StepShape& shape);  // records if the shape is new, and submits
+  StepShape shape_for(Phase phase, uint32_t rows, uint32_t n_positions) const;
+  void decode_round(std::vector<Active>& active, const OnToken& on_token);
+  void calibrate();
+  std::vector<float> read_logits(uint32_t row);
+
+  const Model& model_;
+  SessionOptions options_;
+  Stream stream_;
+  KvCache cache_;
+  Transformer transformer_;
+  Arena state_;
+  uint32_t ring_;  // tokens that the device remembers of each sequence
+  StepState prefill_, decode_;
+  std::vector<Slot> slots_;
+  uint32_t sequences_ = 0;
+  std::map<StepShape, Recording> recordings_;
+  SessionStatistics statistics_;
+};
+
+}  // namespace spindle
+#endif

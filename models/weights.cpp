@@ -1,0 +1,148 @@
+// Walks the architecture, checks what it names against the file, and loads it.
+#include "models/weights.h"
+
+#include <fmt/ranges.h>
+
+#include <set>
+
+#include "runtime/error.h"
+
+namespace spindle {
+namespace {
+
+// One tensor of the file and where it goes.
+struct Item {
+  const GgufTensor* tensor;
+  DType type;
+  Weight* matrix = nullptr;  // one of the two
+  Tensor* vector = nullptr;
+};
+
+// Collects what is needed; every name, type and shape is checked here.
+class Plan {
+ public:
+  explicit Plan(const Gguf& file) : file_(file) {}
+
+  bool has(const std::string& name) const { return file_.find_tensor(name) != nullptr; }
+
+  void matrix(const std::string& name, uint32_t n, uint32_t k, Weight& to) {
+    items_.push_back({&get(name, {k, n}), DType::f32});
+    items_.back().matrix = &to;
+    items_.back().type = type_of(*items_.back().tensor);
+    matrices.push_back({items_.back().type, n, k});
+  }
+  void vector(const std::string& name, uint32_t n, Tensor& to) {
+    items_.push_back({&get(name, {n, 1}), DType::f32});
+    items_.back().vector = &to;
+    items_.back().type = type_of(*items_.back().tensor);
+    require(items_.back().type == DType::f32 || items_.back().type == DType::f16, ErrorKind::model_file,
+            "{}: tensor '{}' is {}, expected f32 or f16", file_.file(), name, info(items_.back().type).name);
+    vectors.push_back(n);
+  }
+  void projection(const std::string& prefix, const Linear& linear, uint32_t n, uint32_t k, Projection& to) {
+    matrix(prefix + linear.name + ".weight", n, k, to.weight);
+    const std::string bias = prefix + linear.name + ".bias";
+    if (linear.bias == Bias::required || (linear.bias == Bias::optional && has(bias)))
+      vector(bias, n, to.bias);
+  }
+
+  const std::vector<Item>& items() const { return items_; }
+  std::vector<std::string> unused() const {
+    std::vector<std::string> names;
+    for (const GgufTensor& t : file_.tensors())
+      if (!used_.count(t.name)) names.push_back(t.name);
+    return names;
+  }
+  void use(const std::string& name) { used_.insert(name); }
+
+  std::vector<WeightShape> matrices;
+  std::vector<uint32_t> vectors;
+
+ private:
+  const GgufTensor& get(const std::string& name, std::array<uint64_t, 2> dims) {
+    const GgufTensor* t = file_.find_tensor(name);
+    require(t, ErrorKind::model_file, "{}: tensor '{}' is missing, expected [{}, {}]", file_.file(), name,
+            dims[0], dims[1]);
+    require(t->dims[0] == dims[0] && t->dims[1] == dims[1] && t->dims[2] == 1 && t->dims[3] == 1,
+            ErrorKind::model_file, "{}: tensor '{}' at byte {}: expected [{}, {}], got [{}]", file_.file(),
+            name, t->info_offset, dims[0], dims[1],
+            fmt::join(t->dims.begin(), t->dims.begin() + t->n_dims, ", "));
+    used_.insert(name);
+    return *t;
+  }
+  DType type_of(const GgufTensor& t) const {
+    const std::optional<DType> type = find_dtype_by_gguf(t.type);
+    const GgufTensorType* known = find_gguf_tensor_type(t.type);
+    require(type.has_value(), ErrorKind::model_file,
+            "{}: tensor '{}' at byte {}: type {} is not supported; supported are: F32, F16, Q4_0, Q8_0",
+            file_.file(), t.name, t.info_offset, known ? known->name : "?");
+    return *type;
+  }
+
+  const Gguf& file_;
+  std::vector<Item> items_;
+  std::set<std::string> used_;
+};
+
+}  // namespace
+
+Weights::Weights(Stream& stream, const Gguf& file, const Config& c, const Architecture& architecture,
+                 const Progress& progress) {
+  Plan plan(file);
+  layers_.resize(c.n_layers);
+  plan.matrix(architecture.token_embedding + ".weight", c.vocab_size, c.dim, embedding_);
+  plan.vector(architecture.output_norm + ".weight", c.dim, output_norm_);
+  const bool tied = !plan.has(architecture.output + ".weight");
+  if (!tied) plan.matrix(architecture.output + ".weight", c.vocab_size, c.dim, output_);
+  for (uint32_t i = 0; i < c.n_layers; i++) {
+    const Layer layer = architecture.layer(c, static_cast<int>(i));
+    const AttentionBlock& a = layer.attention;
+    const FeedForward& f = layer.feed_forward;
+    LayerWeights& w = layers_[i];
+    const std::string prefix = fmt::format("blk.{}.", i);
+    const uint32_t q_dim = c.n_heads[i] * c.head_dim, kv_dim = c.n_kv_heads[i] * c.head_dim;
+    plan.vector(prefix + a.norm + ".weight", c.dim, w.attention_norm);
+    plan.projection(prefix, a.q, q_dim, c.dim, w.q);
+    plan.projection(prefix, a.k, kv_dim, c.dim, w.k);
+    plan.projection(prefix, a.v, kv_dim, c.dim, w.v);
+    plan.projection(prefix, a.output, c.dim, q_dim, w.output);
+    if (!a.q_norm.empty()) plan.vector(prefix + a.q_norm + ".weight", c.head_dim, w.q_norm);
+    if (!a.k_norm.empty()) plan.vector(prefix + a.k_norm + ".weight", c.head_dim, w.k_norm);
+    plan.vector(prefix + f.norm + ".weight", c.dim, w.feed_forward_norm);
+    plan.projection(prefix, f.gate, c.ffn_dim[i], c.dim, w.gate);
+    plan.projection(prefix, f.up, c.ffn_dim[i], c.dim, w.up);
+    plan.projection(prefix, f.down, c.dim, c.ffn_dim[i], w.down);
+  }
+  plan.use("rope_freqs.weight");  // read by the model
+  unused_ = plan.unused();
+
+  const Caps& caps = stream.caps();
+  const uint64_t needed = WeightStore::bytes_needed(caps, plan.matrices, plan.vectors);
+  const uint64_t free = stream.device().free_bytes();
+  require(free == 0 || needed <= free, ErrorKind::out_of_memory,
+          "{}: the weights need {:.1f} GiB, {:.1f} free on {}: try a smaller model or a smaller quantisation",
+          file.file(), static_cast<double>(needed) / (1 << 30), static_cast<double>(free) / (1 << 30),
+          stream.device().info().name);
+  store_ = WeightStore(stream.device(), plan.matrices, plan.vectors);
+
+  uint64_t all = 0, done = 0;
+  for (const Item& item : plan.items()) all += item.tensor->bytes;
+  size_t next_matrix = 0, next_vector = 0;
+  for (const Item& item : plan.items()) {
+    const ReadBytes read = [&](uint64_t first, std::span<std::byte> to) {
+      file.read_tensor(*item.tensor, to, first);
+      done += to.size();
+      if (progress) progress(done, all);
+    };
+    if (item.matrix) {
+      store_.load_matrix(stream, next_matrix, read);
+      *item.matrix = store_.matrix(next_matrix++);
+    } else {
+      store_.load_vector(stream, next_vector, item.type, read);
+      *item.vector = store_.vector(next_vector++);
+    }
+  }
+  if (tied) output_ = embedding_;
+}
+
+}  // namespace spindle

@@ -1,0 +1,51 @@
+// A model's weights on the device, by layer, as its architecture names them.
+#ifndef SPINDLE_MODELS_WEIGHTS_H
+#define SPINDLE_MODELS_WEIGHTS_H
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "models/architecture.h"
+#include "models/gguf.h"
+#include "shaders/weight/weight.h"
+
+namespace spindle {
+
+struct Projection {
+  Weight weight;
+  Tensor bias;  // f32 [1, n], or none
+};
+
+struct LayerWeights {
+  Tensor attention_norm, q_norm, k_norm, feed_forward_norm;
+  Projection q, k, v, output;
+  Projection gate, up, down;
+};
+
+class Weights {
+ public:
+  using Progress = std::function<void(uint64_t done_bytes, uint64_t all_bytes)>;
+
+  // Checks every tensor's presence, type and shape before anything is allocated, then reads and repacks them.
+  // Throws ErrorKind::model_file, or ErrorKind::out_of_memory with what is needed and what is free.
+  Weights(Stream& stream, const Gguf& file, const Config& config, const Architecture& architecture,
+          const Progress& progress);
+
+  const Weight& embedding() const { return embedding_; }
+  const Weight& output() const { return output_; }  // the embedding itself where the model ties them
+  Tensor output_norm() const { return output_norm_; }
+  const LayerWeights& layer(uint32_t i) const { return layers_[i]; }
+  uint64_t bytes() const { return store_.bytes(); }
+  // Tensors of the file that the architecture has no use for.
+  const std::vector<std::string>& unused() const { return unused_; }
+
+ private:
+  WeightStore store_;
+  Weight embedding_, output_;
+  Tensor output_norm_;
+  std::vector<LayerWeights> layers_;
+  std::vector<std::string> unused_;
+};
+
+}  // namespace spindle
+#endif

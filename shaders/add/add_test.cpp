@@ -1,0 +1,40 @@
+// Sums against their reference: shapes, and in place.
+#include "shaders/add/add.h"
+
+#include "tests/compare.h"
+#include "tests/device.h"
+
+using namespace spindle;
+using namespace spindle::test;
+
+TEST_CASE("add equals its reference") {
+  Stream stream(device());
+  const std::vector<uint32_t> widths =
+      quick() ? std::vector<uint32_t>{70} : std::vector<uint32_t>{1, 2, 4, 63, 64, 1000, 4096};
+  for (uint32_t n : widths)
+    for (uint32_t rows : {1u, 3u, 17u}) {
+      Tensors t(stream);
+      const auto a = random_values(size_t{rows} * n, n), b = random_values(size_t{rows} * n, rows);
+      const Tensor y = t.f32(rows, n), in_a = t.f32(rows, n, a), in_b = t.f32(rows, n, b);
+      add(stream, y, in_a, in_b);
+      add(stream, in_a, in_a, in_b);  // a + b
+      add(stream, in_b, in_b, in_b);  // 2 b
+      stream.run();
+      std::vector<double> expected(a.size()), magnitude(a.size()), twice(a.size());
+      reference::add(expected, a, b);
+      reference::add(twice, b, b);
+      for (size_t i = 0; i < a.size(); i++) magnitude[i] = std::abs(expected[i]);
+      check_close(t.read(y), expected, kF32, magnitude, fmt::format("add [{}, {}]", rows, n));
+      CHECK(t.read(in_a) == t.read(y));
+      CHECK(t.read(in_b) == std::vector<float>(twice.begin(), twice.end()));
+    }
+}
+
+TEST_CASE("add bench" * doctest::skip(!bench())) {
+  Stream stream(device());
+  Tensors t(stream);
+  const Tensor a = t.f32(512, 4096, random_values(512 * 4096, 1)), b = t.f32(512, 4096), y = t.f32(512, 4096);
+  print_bench(stream, "add [512, 4096]", [&] { add(stream, y, a, b); });
+  const Tensor c = t.f32(1, 64), d = t.f32(1, 64);
+  print_bench(stream, "add [1, 64]", [&] { add(stream, c, c, d); });
+}

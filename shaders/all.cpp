@@ -1,0 +1,47 @@
+// The one list of operations.
+#include "shaders/all.h"
+
+#include <algorithm>
+
+#include "shaders/add/add.h"
+#include "shaders/attention/attention.h"
+#include "shaders/attention/cache_append.h"
+#include "shaders/embed/embed.h"
+#include "shaders/matmul/matmul.h"
+#include "shaders/rms_norm/rms_norm.h"
+#include "shaders/rope/rope.h"
+#include "shaders/sample/sample.h"
+#include "shaders/swiglu/swiglu.h"
+
+namespace spindle {
+
+std::vector<KernelSpec> all_kernels(const Caps& caps) {
+  std::vector<KernelSpec> list;
+  const auto take = [&](std::vector<KernelSpec> more) { list.insert(list.end(), more.begin(), more.end()); };
+  take(embed_kernels(caps));
+  take(rms_norm_kernels(caps));
+  take(matmul_kernels(caps));
+  take(rope_kernels(caps));
+  take(cache_append_kernels(caps));
+  for (DType type : {DType::f32, DType::f16})
+    for (const auto& [head_dim, heads, kv_heads] : {std::array{8u, 8u, 8u},
+                                                    {64u, 32u, 8u},
+                                                    {80u, 32u, 32u},
+                                                    {96u, 32u, 32u},
+                                                    {128u, 32u, 8u},
+                                                    {256u, 8u, 1u}}) {
+      CacheShape cache;
+      cache.n_kv_heads = kv_heads;
+      cache.head_dim = head_dim;
+      cache.k_type = cache.v_type = type;
+      take(attention_kernels(caps, cache, {heads, 1.0f}));
+    }
+  take(swiglu_kernels(caps));
+  take(add_kernels(caps));
+  take(sample_kernels(caps));
+  std::sort(list.begin(), list.end());
+  list.erase(std::unique(list.begin(), list.end()), list.end());
+  return list;
+}
+
+}  // namespace spindle

@@ -1,0 +1,182 @@
+// A paged cache with several sequences for tests of attention: values exact in f16, everything unused poisoned.
+#ifndef SPINDLE_SHADERS_ATTENTION_TEST_H
+#define SPINDLE_SHADERS_ATTENTION_TEST_H
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <optional>
+
+#include "shaders/attention/attention.h"
+#include "shaders/attention/cache_append.h"
+#include "tests/compare.h"
+#include "tests/device.h"
+
+namespace spindle::test {
+
+struct SlotPosition {
+  uint32_t slot, position;
+  bool in_use = true;
+};
+
+struct Result {
+  std::vector<float> y, lse;
+};
+
+class AttentionWorld {
+ public:
+  CacheShape cache;
+  AttentionShape shape;
+  std::vector<uint32_t> lengths;            // of the sequences
+  std::vector<std::vector<double>> q, k, v;  // per slot: [positions, heads, head_dim]
+  double largest_cost = 0;                   // of a submit of attention
+
+  AttentionWorld(Stream& stream, uint32_t n_heads, uint32_t n_kv_heads, uint32_t head_dim, DType type,
+                 std::vector<uint32_t> sequence_lengths)
+      : cache{n_kv_heads, head_dim, 64, type, type},
+        shape{n_heads, static_cast<float>(1 / std::sqrt(head_dim))},
+        lengths(std::move(sequence_lengths)),
+        stream_(stream) {
+    for (uint32_t slot = 0; slot < lengths.size(); slot++) {
+      q.push_back(random_values(size_t{lengths[slot]} * n_heads * head_dim, slot * 3 + 1));
+      k.push_back(exact_in_f16(size_t{lengths[slot]} * n_kv_heads * head_dim, slot * 3 + 2));
+      v.push_back(exact_in_f16(size_t{lengths[slot]} * n_kv_heads * head_dim, slot * 3 + 3));
+    }
+  }
+
+  // Lays the cache out anew; the bands are in positions, the last one is extended to hold every sequence.
+  void lay_out(uint32_t page_tokens, std::vector<uint32_t> bands, uint32_t poison = 0x7e007fc1) {
+    cache.page_tokens = page_tokens;
+    tensors_.emplace(stream_);
+    segments_.clear();
+    const uint32_t n_slots = static_cast<uint32_t>(lengths.size());
+    const uint32_t longest = round_up(*std::max_element(lengths.begin(), lengths.end()), page_tokens);
+    std::vector<uint32_t> table(size_t{n_slots} * (longest / page_tokens), 0x00ffffff);
+    uint32_t first = 0;
+    for (size_t i = 0; first < longest; i++) {
+      const uint32_t n = i < bands.size() ? std::min(round_up(bands[i], page_tokens), longest - first) : longest - first;
+      const uint32_t n_pages = n / page_tokens * n_slots + 1;
+      CacheSegment s{words(n_pages, cache.k_page_bytes(), poison), words(n_pages, cache.v_page_bytes(), poison), first, n};
+      std::vector<uint32_t> pages(n_pages);
+      std::iota(pages.begin(), pages.end(), 0);
+      std::shuffle(pages.begin(), pages.end(), std::mt19937(7));
+      for (uint32_t slot = 0; slot < n_slots; slot++)
+        for (uint32_t page = first / page_tokens; page < (first + n) / page_tokens; page++, pages.pop_back())
+          if (page * page_tokens < lengths[slot]) table[slot * (longest / page_tokens) + page] = pages.back();
+      segments_.push_back(s);
+      first += n;
+    }
+    pages_ = tensors_->u32(n_slots, longest / page_tokens, table);
+    append();
+  }
+
+  Result run(Phase phase, const std::vector<SlotPosition>& at, uint32_t depth = 0, uint64_t scratch_bytes = 0) {
+    const uint32_t n = static_cast<uint32_t>(at.size()), width = shape.n_heads * cache.head_dim;
+    std::vector<double> queries;
+    for (const SlotPosition& a : at) {
+      queries.insert(queries.end(), q[a.slot].begin() + a.position * width, q[a.slot].begin() + (a.position + 1) * width);
+      depth = std::max(depth, a.position + 1);
+    }
+    Tensors t(stream_);
+    const Tensor y = t.f32(n, width), lse = t.f32(n, shape.n_heads);
+    stream_.fill(y, constant(-77));
+    stream_.fill(lse, constant(-77));
+    if (!scratch_bytes) scratch_bytes = attention_scratch_bytes(stream_.caps(), phase, n, cache, shape, depth);
+    const Tensor scratch = t.u32(1, static_cast<uint32_t>(scratch_bytes / 4));
+    stream_.fill(scratch, 0x7fc00001);
+    const Tensor x = t.f32(n, width, queries), r = rows(t, at);
+    stream_.run();
+    stream_.begin();
+    attention(stream_, phase, y, lse, x, r, pages_, segments_, cache, shape, depth, scratch);
+    const Recording recording = stream_.end();
+    largest_cost = std::max(largest_cost, recording.largest_cost());
+    stream_.wait(stream_.submit(recording));
+    return {t.read(y), t.read(lse)};
+  }
+
+  // Prompt rows 0 .. of a slot in chunks.
+  Result prefill(uint32_t slot, uint32_t chunk, uint64_t scratch_bytes = 0) {
+    Result all;
+    for (uint32_t at = 0; at < lengths[slot]; at += chunk) {
+      std::vector<SlotPosition> some;
+      for (uint32_t i = at; i < std::min(lengths[slot], at + chunk); i++) some.push_back({slot, i});
+      const Result r = run(Phase::prefill, some, 0, scratch_bytes);
+      all.y.insert(all.y.end(), r.y.begin(), r.y.end());
+      all.lse.insert(all.lse.end(), r.lse.begin(), r.lse.end());
+    }
+    return all;
+  }
+
+  // Share of the allowed error. exp turns the absolute error of a score into a relative one; the products of a
+  // score of normal values add up to 0.64 sqrt(head_dim).
+  double check(const Result& r, const std::vector<SlotPosition>& at, const std::string& what) const {
+    const size_t width = shape.n_heads * cache.head_dim;
+    double worst = 0;
+    for (size_t i = 0; i < at.size(); i++) {
+      const auto [slot, position, in_use] = at[i];
+      std::vector<double> y(width, -77), lse(shape.n_heads, -77), magnitude(width, 1);
+      const std::span<const double> query(q[slot].data() + position * width, width);
+      const double scores = 1 + 0.64 * std::sqrt(cache.head_dim), share = scores * tolerance(cache.head_dim + position);
+      if (in_use) {
+        std::vector<double> positive(v[slot]), none;
+        for (double& x : positive) x = std::abs(x);
+        reference::attention(y, lse, query, k[slot], v[slot], {&position, 1}, cache, shape);
+        reference::attention(magnitude, none, query, k[slot], positive, {&position, 1}, cache, shape);
+      }
+      const std::string where = fmt::format("{} slot {} position {}", what, slot, position);
+      worst = std::max(worst, check_close(std::span(r.y).subspan(i * width, width), y, share, magnitude, where).share());
+      check_close(std::span(r.lse).subspan(i * shape.n_heads, shape.n_heads), lse, share, std::vector<double>{1}, where + " lse");
+    }
+    return worst;
+  }
+
+  Tensor pages() const { return pages_; }
+  std::span<const CacheSegment> segments() const { return segments_; }
+  static Tensor rows(Tensors& t, const std::vector<SlotPosition>& at) {
+    std::vector<uint32_t> r;
+    for (const SlotPosition& a : at) r.insert(r.end(), {0, a.slot, a.position, a.in_use ? 1u : 0u});
+    return t.u32(static_cast<uint32_t>(at.size()), 4, r);
+  }
+
+ private:
+  static std::vector<double> exact_in_f16(size_t n, uint32_t seed) {
+    std::vector<double> values = random_values(n, seed);
+    for (double& x : values) x = std::round(x * 128) / 128;
+    return values;
+  }
+  Tensor words(uint32_t n_pages, uint64_t page_bytes, uint32_t poison) {
+    const Tensor t = tensors_->u32(n_pages, static_cast<uint32_t>(page_bytes / 4));
+    stream_.fill(t, poison);
+    return t;
+  }
+
+  void append() {
+    std::vector<SlotPosition> at;
+    for (uint32_t slot = 0; slot < lengths.size(); slot++)
+      for (uint32_t i = 0; i < lengths[slot]; i++) at.push_back({slot, i});
+    std::shuffle(at.begin(), at.end(), std::mt19937(5));
+    const size_t width = size_t{cache.n_kv_heads} * cache.head_dim;
+    std::vector<double> keys, values;
+    for (const SlotPosition& a : at) {
+      keys.insert(keys.end(), k[a.slot].begin() + a.position * width, k[a.slot].begin() + (a.position + 1) * width);
+      values.insert(values.end(), v[a.slot].begin() + a.position * width, v[a.slot].begin() + (a.position + 1) * width);
+    }
+    Tensors t(stream_);
+    const uint32_t n = static_cast<uint32_t>(at.size()), cols = static_cast<uint32_t>(width);
+    cache_append(stream_, segments_, cache, t.f32(n, cols, keys), t.f32(n, cols, values), rows(t, at), pages_);
+    stream_.run();
+  }
+
+  Stream& stream_;
+  std::optional<Tensors> tensors_;
+  std::vector<CacheSegment> segments_;
+  Tensor pages_;
+};
+
+inline std::vector<SlotPosition> positions(uint32_t slot, uint32_t first, uint32_t count) {
+  std::vector<SlotPosition> at;
+  for (uint32_t i = 0; i < count; i++) at.push_back({slot, first + i});
+  return at;
+}
+
+}  // namespace spindle::test
+#endif

@@ -1,0 +1,51 @@
+// Embedding: dispatch and reference.
+#include "shaders/embed/embed.h"
+
+#include <algorithm>
+#include <cassert>
+
+namespace spindle {
+namespace {
+
+constexpr uint32_t kCode[] =
+#include "shaders/embed/embed.comp.inc"
+    ;
+constexpr Program kProgram{"embed", kCode};
+
+uint32_t lanes(const Caps& caps) { return caps.software ? caps.subgroup_size : 64; }
+KernelSpec kernel(const Caps& caps, DType type, bool fours) {
+  return {&kProgram, {lanes(caps), static_cast<uint32_t>(type), fours}};
+}
+
+}  // namespace
+
+void embed(Stream& stream, Tensor x, const Weight& table, Tensor rows) {
+  assert(x.cols == table.k && rows.cols == 4 && rows.rows == x.rows);
+  const Grid grid{ceil_div(ceil_div(table.k, unit_inputs(table.type)), lanes(stream.caps())), x.rows};
+  const double row_bytes = static_cast<double>(table.bytes()) / table.n;
+  for (const WeightPart& part : table.parts) {
+    const double share = static_cast<double>(part.count) / table.n;
+    const Work work{static_cast<double>(x.elements()) * share,
+                    (x.rows * row_bytes + static_cast<double>(x.bytes())) * share};
+    stream.dispatch(kernel(stream.caps(), table.type, table.k % 4 == 0), {x, part.values, part.scales, rows},
+                    EmbedParameters{table.k, part.first, part.count}, grid, work);
+  }
+}
+
+std::vector<KernelSpec> embed_kernels(const Caps& caps) {
+  std::vector<KernelSpec> specs;
+  for (DType type : {DType::f32, DType::f16, DType::q8_0, DType::q4_0})
+    specs.push_back(kernel(caps, type, true));
+  for (DType type : {DType::f32, DType::f16}) specs.push_back(kernel(caps, type, false));
+  return specs;
+}
+
+void reference::embed(std::span<double> x, std::span<const double> table, std::span<const Row> rows) {
+  const size_t dim = x.size() / rows.size();
+  for (size_t i = 0; i < rows.size(); i++)
+    if (rows[i].in_use)
+      std::copy_n(table.begin() + static_cast<ptrdiff_t>(rows[i].token * dim), dim,
+                  x.begin() + static_cast<ptrdiff_t>(i * dim));
+}
+
+}  // namespace spindle

@@ -1,0 +1,138 @@
+// A lane owns TN outputs LANES apart, of TM rows; its K loop runs over blocks of 32 inputs. For prompts SLICES is 1
+// and a sum is one chain over k. For generated tokens the blocks are dealt to SLICES lanes whose sums are added in
+// order. Neither depends on TM, TN or ROW_GROUPS.
+#include "shaders/matmul/matmul.h"
+#extension GL_EXT_control_flow_attributes : require
+
+layout(constant_id = 0) const uint LANES = 32;      // outputs side by side
+layout(constant_id = 1) const uint ROW_GROUPS = 1;  // tiles of rows in a workgroup: they share its weights in the cache
+layout(constant_id = 2) const uint SLICES = 1;
+layout(local_size_x = 32, local_size_x_id = 0, local_size_y = 1, local_size_y_id = 1, local_size_z = 1, local_size_z_id = 2) in;
+layout(constant_id = 3) const uint TM = 8;
+layout(constant_id = 4) const uint TN = 2;
+layout(constant_id = 5) const uint WEIGHT_TYPE = 0;
+layout(constant_id = 6) const uint X_ACCESS = 0;         // 0: k is a multiple of 32, 1: of 4, 2: any
+layout(constant_id = 7) const bool SCALE_SUMS = false;   // blocks are summed before they are scaled
+layout(constant_id = 8) const bool BIAS = false;
+layout(constant_id = 9) const uint STEPS = 1;            // of 4 inputs, in one iteration
+
+#define WEIGHT_BINDING 1
+#define SCALES_BINDING 2
+#include "shaders/weight/weight.glsl"
+layout(binding = 0) writeonly buffer Y { float y[]; };
+layout(binding = 3) readonly buffer X { float x[]; };
+layout(binding = 3) readonly buffer X4 { vec4 x4[]; };
+layout(binding = 4) readonly buffer Bias { float bias[]; };
+layout(push_constant) uniform Push { MatmulParameters p; };
+
+const uint SPAN = STEPS * 4;                                          // inputs of an iteration
+const uint UNITS = SPAN > UNIT_INPUTS ? SPAN / UNIT_INPUTS : 1;       // loaded at once
+const uint TURNS = SPAN > UNIT_INPUTS ? 1 : UNIT_INPUTS / SPAN;       // iterations that a unit lasts
+const uint UNIT_STEPS = UNIT_INPUTS / 4;
+const uint TURN_WORDS = 4 / TURNS;
+
+// Inputs k to k + 3 of a row; at is where they are, in units of 4 (or of 1 where k is no multiple of 4).
+vec4 load_x(uint at, uint k) {
+  if (X_ACCESS == 0) return x4[at];
+  if (X_ACCESS == 1) return k < p.k ? x4[at] : vec4(0);
+  vec4 v = vec4(0);
+  [[unroll]] for (uint c = 0; c < 4; c++) if (k + c < p.k) v[c] = x[at + c];
+  return v;
+}
+
+#ifdef SUBGROUP
+// Each lane loads another piece of x; shuffles hand them round. The workgroup is one subgroup.
+const uint X_LOADS = (STEPS * TM + LANES - 1) / LANES;
+#define X_PIECE(i) min((i) * LANES + gl_LocalInvocationID.x, STEPS * TM - 1)
+#define X_VALUE(step, r) subgroupShuffle(xs[((step) * TM + (r)) / LANES], ((step) * TM + (r)) % LANES)
+#else
+const uint X_LOADS = STEPS * TM;
+#define X_PIECE(i) (i)
+#define X_VALUE(step, r) xs[(step) * TM + (r)]
+#endif
+
+shared float slice_sums[SLICES > 1 ? SLICES * ROW_GROUPS * TM * TN * LANES : 1];
+
+void main() {
+  const uint lane = gl_LocalInvocationID.x, slice = gl_LocalInvocationID.z;
+  const uint first_row = (gl_WorkGroupID.x * ROW_GROUPS + gl_LocalInvocationID.y) * TM;
+  const uint first_output = gl_WorkGroupID.y * LANES * TN + lane;
+  const uint n_blocks = (p.k + WEIGHT_BLOCK - 1) / WEIGHT_BLOCK;
+  const uint last_output = (p.count - 1) | (WEIGHT_GROUP - 1);  // padding included
+
+  const uint x_unit = X_ACCESS == 2 ? 1 : 4;
+  uint at[TN], scales_at[TN], x_at[X_LOADS];
+  float sums[TM * TN];
+  [[unroll]] for (uint t = 0; t < TN; t++) {
+    const uint output_ = min(first_output + t * LANES, last_output);
+    at[t] = weight_at(output_, n_blocks) + slice * BLOCK_UNITS * WEIGHT_GROUP;
+    scales_at[t] = scale_at(output_, n_blocks);
+  }
+  [[unroll]] for (uint i = 0; i < X_LOADS; i++)
+    x_at[i] = (min(first_row + X_PIECE(i) % TM, p.rows - 1) * p.k + slice * WEIGHT_BLOCK + X_PIECE(i) / TM * 4) / x_unit;
+  [[unroll]] for (uint i = 0; i < TM * TN; i++) sums[i] = 0;
+
+  [[dont_unroll]] for (uint block = slice; block < n_blocks; block += SLICES) {
+    float scales[TN];
+    float block_sums[TM * TN];
+    [[unroll]] for (uint t = 0; t < TN; t++) scales[t] = weight_scale(scales_at[t], block);
+    if (SCALE_SUMS) [[unroll]] for (uint i = 0; i < TM * TN; i++) block_sums[i] = 0;
+
+    [[dont_unroll]] for (uint unit = 0; unit < BLOCK_UNITS; unit += UNITS) {
+      uvec4 units[UNITS * TN];
+      [[unroll]] for (uint u = 0; u < UNITS; u++)
+        [[unroll]] for (uint t = 0; t < TN; t++) {
+          units[u * TN + t] = weight_values[at[t]];
+          at[t] += WEIGHT_GROUP;
+        }
+
+      [[dont_unroll]] for (uint turn = 0; turn < TURNS; turn++) {
+        const uint k = block * WEIGHT_BLOCK + unit * UNIT_INPUTS + turn * SPAN;
+        vec4 xs[X_LOADS];
+        [[unroll]] for (uint i = 0; i < X_LOADS; i++) {
+          xs[i] = load_x(x_at[i], k + X_PIECE(i) / TM * 4);
+          x_at[i] += SPAN / x_unit;
+        }
+        [[unroll]] for (uint s = 0; s < STEPS; s++) {
+          vec4 w[TN];
+          [[unroll]] for (uint t = 0; t < TN; t++) {
+            w[t] = weight_decode(units[s / UNIT_STEPS * TN + t], s % UNIT_STEPS);
+            if (WEIGHT_SCALED && !SCALE_SUMS) w[t] *= scales[t];
+          }
+          [[unroll]] for (uint r = 0; r < TM; r++) {
+            const vec4 v = X_VALUE(s, r);
+            [[unroll]] for (uint c = 0; c < 4; c++)
+              [[unroll]] for (uint t = 0; t < TN; t++)
+                if (SCALE_SUMS) block_sums[r * TN + t] = fma(w[t][c], v[c], block_sums[r * TN + t]);
+                else sums[r * TN + t] = fma(w[t][c], v[c], sums[r * TN + t]);
+          }
+        }
+        if (TURNS > 1)
+          [[unroll]] for (uint t = 0; t < TN; t++) units[t] = TURN_WORDS == 1 ? units[t].yzwx : units[t].zwxy;
+      }
+    }
+    if (SLICES > 1) {
+      [[unroll]] for (uint t = 0; t < TN; t++) at[t] += (SLICES - 1) * BLOCK_UNITS * WEIGHT_GROUP;
+      [[unroll]] for (uint i = 0; i < X_LOADS; i++) x_at[i] += (SLICES - 1) * WEIGHT_BLOCK / x_unit;
+    }
+    if (SCALE_SUMS)
+      [[unroll]] for (uint i = 0; i < TM * TN; i++) sums[i] = fma(block_sums[i], scales[i % TN], sums[i]);
+  }
+
+  if (SLICES > 1) {
+    const uint own = gl_LocalInvocationID.y * TM * TN * LANES + lane, stride = ROW_GROUPS * TM * TN * LANES;
+    [[unroll]] for (uint i = 0; i < TM * TN; i++) slice_sums[slice * stride + own + i * LANES] = sums[i];
+    barrier();
+    if (slice > 0) return;
+    [[unroll]] for (uint i = 0; i < TM * TN; i++)
+      for (uint z = 1; z < SLICES; z++) sums[i] += slice_sums[z * stride + own + i * LANES];
+  }
+  [[unroll]] for (uint r = 0; r < TM; r++)
+    [[unroll]] for (uint t = 0; t < TN; t++) {
+      const uint output_ = first_output + t * LANES, row = first_row + r;
+      if (output_ < p.count && row < p.rows) {
+        const float b = BIAS ? bias[p.first + output_] : 0;
+        y[row * p.n + p.first + output_] = BIAS ? sums[r * TN + t] + b : sums[r * TN + t];
+      }
+    }
+}

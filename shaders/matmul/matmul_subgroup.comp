@@ -1,0 +1,5 @@
+// Matrix product where subgroups can broadcast.
+#version 450
+#extension GL_KHR_shader_subgroup_shuffle : require
+#define SUBGROUP
+#include "shaders/matmul/matmul.glsl"

@@ -1,0 +1,54 @@
+// A whole model in double precision, put together from the references of the operations: slow and plain.
+#ifndef SPINDLE_TESTS_REFERENCE_MODEL_H
+#define SPINDLE_TESTS_REFERENCE_MODEL_H
+#include <map>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "models/architecture.h"
+#include "models/gguf.h"
+#include "models/positions.h"
+#include "runtime/dtype.h"
+
+namespace spindle::test {
+
+class ReferenceModel {
+ public:
+  explicit ReferenceModel(const Gguf& file);
+
+  // Logits [ids, vocabulary] after every token of a text.
+  std::vector<double> logits(std::span<const int> ids) const;
+  uint32_t vocab_size() const { return config_.vocab_size; }
+
+ private:
+  using Values = std::vector<double>;
+  const Values& tensor(const std::string& name) const { return tensors_.at(name); }
+  Values project(const Values& x, const std::string& prefix, const Linear& linear) const;
+  Values norm(const Values& x, const std::string& name) const;
+
+  Config config_;
+  Architecture architecture_;
+  RopePlan rope_;
+  std::map<std::string, Values> tensors_;
+  std::map<std::string, uint64_t> outputs_;  // rows of each matrix
+};
+
+// A small model with random weights, as the bytes of a GGUF file.
+struct RandomModel {
+  std::string architecture = "llama";
+  uint32_t n_layers = 2, n_heads = 4, n_kv_heads = 2, head_dim = 64, ffn_dim = 96, vocab = 97, context = 4096;
+  DType type = DType::f32;  // of the matrices: f32 or f16
+  bool tied = false, bias = false, head_norms = false;
+  uint32_t seed = 1;
+  std::vector<std::byte> bytes() const;
+};
+
+// Ids of a random text, from a fixed seed.
+std::vector<int> random_ids(size_t n, uint32_t vocab, uint32_t seed);
+// Natural logarithms of softmax over one row.
+std::vector<double> log_softmax(std::span<const double> logits);
+std::vector<double> log_softmax(std::span<const float> logits);
+
+}  // namespace spindle::test
+#endif
