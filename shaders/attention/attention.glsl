@@ -121,7 +121,8 @@ void main() {
     const uint end_key = min((split + 1) * SPLIT_KEYS, safe + 1);
     n_blocks = 0;
     for (uint c = 0; c < kClusters; c++) {
-      const uint from = max((first_split + c) * SPLIT_KEYS, p.begin), to = min((first_split + c + 1) * SPLIT_KEYS, safe + 1);
+      const uint from = max((first_split + c) * SPLIT_KEYS, p.begin);
+      const uint to = min((first_split + c + 1) * SPLIT_KEYS, safe + 1);
       n_blocks = max(n_blocks, from < to ? (to - from - 1) / KEYS + 1 : 0);
     }
     carried = begin < end_key && begin > split * SPLIT_KEYS;

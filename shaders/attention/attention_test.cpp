@@ -17,10 +17,13 @@ TEST_CASE("attention equals its reference for every head size and group") {
   std::string where;
   for (uint32_t head_dim : sizes)
     for (DType type : {DType::f16, DType::f32}) {
+      if (type == DType::f32 && head_dim % 40 != 0 && head_dim % 128 != 0)
+        continue;  // each one compiles for a second
       const auto [n_heads, n_kv_heads] = heads[(head_dim / 8 + (type == DType::f32 ? 3 : 0)) % heads.size()];
       AttentionWorld w(stream, n_heads, n_kv_heads, head_dim, type, {77, 300, 1});
       w.lay_out(64, {64, 128});
-      const std::string what = fmt::format("head_dim {} heads {}/{} {}", head_dim, n_heads, n_kv_heads, info(type).name);
+      const std::string what =
+          fmt::format("head_dim {} heads {}/{} {}", head_dim, n_heads, n_kv_heads, info(type).name);
       const auto check = [&](Phase phase, const std::vector<SlotPosition>& at) {
         const std::string name = what + (phase == Phase::prefill ? " prefill" : " decode");
         const double share = w.check(w.run(phase, at), at, name);
@@ -50,7 +53,8 @@ bool same(const Result& a, const Result& b) {
 Result row_of(const Result& r, const AttentionWorld& w, size_t row) {
   const size_t width = size_t{w.shape.n_heads} * w.cache.head_dim, heads = w.shape.n_heads;
   const auto part = [](const std::vector<float>& all, size_t first, size_t n) {
-    return std::vector<float>(all.begin() + static_cast<std::ptrdiff_t>(first), all.begin() + static_cast<std::ptrdiff_t>(first + n));
+    return std::vector<float>(all.begin() + static_cast<std::ptrdiff_t>(first),
+                              all.begin() + static_cast<std::ptrdiff_t>(first + n));
   };
   return {part(r.y, row * width, width), part(r.lse, row * heads, heads)};
 }
@@ -63,7 +67,8 @@ TEST_CASE("attention gives the same bits for every chunk, page size, segment, sc
     Stream stream(device()), tiny_stream(*tiny);
     AttentionWorld w(stream, 6, 2, head_dim, DType::f16, {700, 333, 1030, 20});
     AttentionWorld bounded(tiny_stream, 6, 2, head_dim, DType::f16, {700, 333, 1030, 20});
-    const std::vector<SlotPosition> step = {{2, 1029}, {0, 511}, {0, 3, false}, {3, 0}, {1, 332}, {2, 256}, {0, 255}};
+    const std::vector<SlotPosition> step = {{2, 1029}, {0, 511}, {0, 3, false}, {3, 0},
+                                            {1, 332},  {2, 256}, {0, 255}};
     w.lay_out(64, {});
     const Result prompt = w.prefill(1, 512), tokens = w.run(Phase::decode, step);
     w.check(prompt, positions(1, 0, 333), "whole prompt");
@@ -71,7 +76,8 @@ TEST_CASE("attention gives the same bits for every chunk, page size, segment, sc
 
     for (uint32_t chunk : {1u, 7u, 64u}) CHECK_MESSAGE(same(prompt, w.prefill(1, chunk)), "chunk " << chunk);
     for (size_t i = 0; i < step.size(); i++)
-      if (step[i].in_use) CHECK_MESSAGE(same(row_of(tokens, w, i), w.run(Phase::decode, {step[i]})), "alone, row " << i);
+      if (step[i].in_use)
+        CHECK_MESSAGE(same(row_of(tokens, w, i), w.run(Phase::decode, {step[i]})), "alone, row " << i);
     CHECK_MESSAGE(same(tokens, w.run(Phase::decode, step, 1088)), "a larger depth");
     const uint64_t row_bytes = uint64_t{w.shape.n_heads} * (head_dim + 2) * 4 + 4 * 64;
     CHECK_MESSAGE(same(tokens, w.run(Phase::decode, step, 0, 2 * row_bytes)), "scratch for two splits");
@@ -79,8 +85,10 @@ TEST_CASE("attention gives the same bits for every chunk, page size, segment, sc
       for (const auto& bands : {std::vector<uint32_t>{}, {256, 256}, {16, 32, 300, 16}}) {
         w.lay_out(page, bands, 0x7c00fc00);
         CHECK_MESSAGE(same(prompt, w.prefill(1, 333)), "prompt, page " << page << ", bands " << bands.size());
-        CHECK_MESSAGE(same(prompt, w.prefill(1, 100, 11 * row_bytes)), "prompt in groups of rows, page " << page);
-        CHECK_MESSAGE(same(tokens, w.run(Phase::decode, step)), "decode, page " << page << ", bands " << bands.size());
+        CHECK_MESSAGE(same(prompt, w.prefill(1, 100, 11 * row_bytes)),
+                      "prompt in groups of rows, page " << page);
+        CHECK_MESSAGE(same(tokens, w.run(Phase::decode, step)),
+                      "decode, page " << page << ", bands " << bands.size());
       }
     bounded.lay_out(64, {128});
     CHECK_MESSAGE(same(prompt, bounded.prefill(1, 333)), "prompt, tiny cost bound");
@@ -114,6 +122,15 @@ TEST_CASE("a later key that is not a number changes nothing for earlier rows of 
   CHECK(std::isnan(after.y[size_t{25} * 2 * 32]));
 }
 
+TEST_CASE("attention over many keys loses none") {
+  Stream stream(device());
+  AttentionWorld w(stream, 2, 1, 8, DType::f32, {70000});
+  w.lay_out(256, {});
+  const std::vector<SlotPosition> last = positions(0, 69990, 10);
+  w.check(w.run(Phase::prefill, last), last, "prefill at 70000 keys");
+  w.check(w.run(Phase::decode, last), last, "decode at 70000 keys");
+}
+
 TEST_CASE("attention bench" * doctest::skip(!bench())) {
   Stream stream(device());
   AttentionWorld w(stream, 32, 8, 128, DType::f16, {4096});
@@ -121,9 +138,14 @@ TEST_CASE("attention bench" * doctest::skip(!bench())) {
   const auto run = [&](Phase phase, const std::vector<SlotPosition>& at, const std::string& what) {
     const uint32_t n = static_cast<uint32_t>(at.size()), depth = at.back().position + 1;
     Tensors t(stream);
-    const Tensor y = t.f32(n, 4096), q = t.f32(n, 4096, random_values(size_t{n} * 4096, 1)), rows = AttentionWorld::rows(t, at);
-    const Tensor scratch = t.u32(1, static_cast<uint32_t>(attention_scratch_bytes(stream.caps(), phase, n, w.cache, w.shape, depth) / 4));
-    print_bench(stream, what, [&] { attention(stream, phase, y, {}, q, rows, w.pages(), w.segments(), w.cache, w.shape, depth, scratch); });
+    const Tensor y = t.f32(n, 4096), q = t.f32(n, 4096, random_values(size_t{n} * 4096, 1)),
+                 rows = AttentionWorld::rows(t, at);
+    const Tensor scratch = t.u32(
+        1,
+        static_cast<uint32_t>(attention_scratch_bytes(stream.caps(), phase, n, w.cache, w.shape, depth) / 4));
+    print_bench(stream, what, [&] {
+      attention(stream, phase, y, {}, q, rows, w.pages(), w.segments(), w.cache, w.shape, depth, scratch);
+    });
   };
   run(Phase::decode, positions(0, 4095, 1), "decode 32/8x128 f16, 4096 keys");
   run(Phase::prefill, positions(0, 1536, 512), "prefill 32/8x128 f16, 512 x 2048");

@@ -1,4 +1,5 @@
-// A paged cache with several sequences for tests of attention: values exact in f16, everything unused poisoned.
+// A paged cache with several sequences for tests of attention: values exact in f16, everything unused
+// poisoned.
 #ifndef SPINDLE_SHADERS_ATTENTION_TEST_H
 #define SPINDLE_SHADERS_ATTENTION_TEST_H
 #include <algorithm>
@@ -26,7 +27,7 @@ class AttentionWorld {
  public:
   CacheShape cache;
   AttentionShape shape;
-  std::vector<uint32_t> lengths;            // of the sequences
+  std::vector<uint32_t> lengths;             // of the sequences
   std::vector<std::vector<double>> q, k, v;  // per slot: [positions, heads, head_dim]
   double largest_cost = 0;                   // of a submit of attention
 
@@ -53,9 +54,11 @@ class AttentionWorld {
     std::vector<uint32_t> table(size_t{n_slots} * (longest / page_tokens), 0x00ffffff);
     uint32_t first = 0;
     for (size_t i = 0; first < longest; i++) {
-      const uint32_t n = i < bands.size() ? std::min(round_up(bands[i], page_tokens), longest - first) : longest - first;
+      const uint32_t n =
+          i < bands.size() ? std::min(round_up(bands[i], page_tokens), longest - first) : longest - first;
       const uint32_t n_pages = n / page_tokens * n_slots + 1;
-      CacheSegment s{words(n_pages, cache.k_page_bytes(), poison), words(n_pages, cache.v_page_bytes(), poison), first, n};
+      CacheSegment s{words(n_pages, cache.k_page_bytes(), poison),
+                     words(n_pages, cache.v_page_bytes(), poison), first, n};
       std::vector<uint32_t> pages(n_pages);
       std::iota(pages.begin(), pages.end(), 0);
       std::shuffle(pages.begin(), pages.end(), std::mt19937(7));
@@ -69,18 +72,21 @@ class AttentionWorld {
     append();
   }
 
-  Result run(Phase phase, const std::vector<SlotPosition>& at, uint32_t depth = 0, uint64_t scratch_bytes = 0) {
+  Result run(Phase phase, const std::vector<SlotPosition>& at, uint32_t depth = 0,
+             uint64_t scratch_bytes = 0) {
     const uint32_t n = static_cast<uint32_t>(at.size()), width = shape.n_heads * cache.head_dim;
     std::vector<double> queries;
     for (const SlotPosition& a : at) {
-      queries.insert(queries.end(), q[a.slot].begin() + a.position * width, q[a.slot].begin() + (a.position + 1) * width);
+      queries.insert(queries.end(), q[a.slot].begin() + a.position * width,
+                     q[a.slot].begin() + (a.position + 1) * width);
       depth = std::max(depth, a.position + 1);
     }
     Tensors t(stream_);
     const Tensor y = t.f32(n, width), lse = t.f32(n, shape.n_heads);
     stream_.fill(y, constant(-77));
     stream_.fill(lse, constant(-77));
-    if (!scratch_bytes) scratch_bytes = attention_scratch_bytes(stream_.caps(), phase, n, cache, shape, depth);
+    if (!scratch_bytes)
+      scratch_bytes = attention_scratch_bytes(stream_.caps(), phase, n, cache, shape, depth);
     const Tensor scratch = t.u32(1, static_cast<uint32_t>(scratch_bytes / 4));
     stream_.fill(scratch, 0x7fc00001);
     const Tensor x = t.f32(n, width, queries), r = rows(t, at);
@@ -106,8 +112,8 @@ class AttentionWorld {
     return all;
   }
 
-  // Share of the allowed error. exp turns the absolute error of a score into a relative one; the products of a
-  // score of normal values add up to 0.64 sqrt(head_dim).
+  // Share of the allowed error. exp turns the absolute error of a score into a relative one; the products of
+  // a score of normal values add up to 0.64 sqrt(head_dim).
   double check(const Result& r, const std::vector<SlotPosition>& at, const std::string& what) const {
     const size_t width = shape.n_heads * cache.head_dim;
     double worst = 0;
@@ -115,7 +121,8 @@ class AttentionWorld {
       const auto [slot, position, in_use] = at[i];
       std::vector<double> y(width, -77), lse(shape.n_heads, -77), magnitude(width, 1);
       const std::span<const double> query(q[slot].data() + position * width, width);
-      const double scores = 1 + 0.64 * std::sqrt(cache.head_dim), share = scores * tolerance(cache.head_dim + position);
+      const double scores = 1 + 0.64 * std::sqrt(cache.head_dim),
+                   share = scores * tolerance(cache.head_dim + position);
       if (in_use) {
         std::vector<double> positive(v[slot]), none;
         for (double& x : positive) x = std::abs(x);
@@ -123,8 +130,10 @@ class AttentionWorld {
         reference::attention(magnitude, none, query, k[slot], positive, {&position, 1}, cache, shape);
       }
       const std::string where = fmt::format("{} slot {} position {}", what, slot, position);
-      worst = std::max(worst, check_close(std::span(r.y).subspan(i * width, width), y, share, magnitude, where).share());
-      check_close(std::span(r.lse).subspan(i * shape.n_heads, shape.n_heads), lse, share, std::vector<double>{1}, where + " lse");
+      worst = std::max(
+          worst, check_close(std::span(r.y).subspan(i * width, width), y, share, magnitude, where).share());
+      check_close(std::span(r.lse).subspan(i * shape.n_heads, shape.n_heads), lse, share,
+                  std::vector<double>{1}, where + " lse");
     }
     return worst;
   }
@@ -157,12 +166,15 @@ class AttentionWorld {
     const size_t width = size_t{cache.n_kv_heads} * cache.head_dim;
     std::vector<double> keys, values;
     for (const SlotPosition& a : at) {
-      keys.insert(keys.end(), k[a.slot].begin() + a.position * width, k[a.slot].begin() + (a.position + 1) * width);
-      values.insert(values.end(), v[a.slot].begin() + a.position * width, v[a.slot].begin() + (a.position + 1) * width);
+      keys.insert(keys.end(), k[a.slot].begin() + a.position * width,
+                  k[a.slot].begin() + (a.position + 1) * width);
+      values.insert(values.end(), v[a.slot].begin() + a.position * width,
+                    v[a.slot].begin() + (a.position + 1) * width);
     }
     Tensors t(stream_);
     const uint32_t n = static_cast<uint32_t>(at.size()), cols = static_cast<uint32_t>(width);
-    cache_append(stream_, segments_, cache, t.f32(n, cols, keys), t.f32(n, cols, values), rows(t, at), pages_);
+    cache_append(stream_, segments_, cache, t.f32(n, cols, keys), t.f32(n, cols, values), rows(t, at),
+                 pages_);
     stream_.run();
   }
 

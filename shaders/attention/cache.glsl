@@ -1,5 +1,7 @@
 // Reads 8 elements of the cache at once, the chunk that every lane works in. Needs K_TYPE and V_TYPE (DType).
 // Page layout: cache.h.
+#include "shaders/common/f16.glsl"
+
 layout(binding = 4) readonly buffer Pages { uint pages[]; };  // [slots, pages_per_slot]
 layout(binding = 5) readonly buffer KCache { uvec4 k_cache[]; };
 layout(binding = 6) readonly buffer VCache { uvec4 v_cache[]; };
@@ -9,7 +11,7 @@ struct Chunk {
 };
 
 Chunk unpack_chunk(uvec4 words) {
-  return Chunk(vec4(unpackHalf2x16(words.x), unpackHalf2x16(words.y)), vec4(unpackHalf2x16(words.z), unpackHalf2x16(words.w)));
+  return Chunk(vec4(unpack_f16(words.x), unpack_f16(words.y)), vec4(unpack_f16(words.z), unpack_f16(words.w)));
 }
 
 Chunk load_k(uint chunk) {

@@ -16,10 +16,11 @@ struct CacheAppendParameters {
 };
 
 #ifdef __cplusplus
-// k, v: f32 [rows, n_kv_heads * head_dim]; rows: u32 [rows, 4]; pages: u32 [slots, pages of the longest sequence].
-// One dispatch a segment; rows that are inactive or outside the segment's band are skipped. head_dim: a multiple of 8.
-void cache_append(Stream& stream, std::span<const CacheSegment> segments, const CacheShape& shape, Tensor k, Tensor v,
-                  Tensor rows, Tensor pages);
+// k, v: f32 [rows, n_kv_heads * head_dim]; rows: u32 [rows, 4]; pages: u32 [slots, pages of the longest
+// sequence]. One dispatch a segment; rows that are inactive or outside the segment's band are skipped.
+// head_dim: a multiple of 8.
+void cache_append(Stream& stream, std::span<const CacheSegment> segments, const CacheShape& shape, Tensor k,
+                  Tensor v, Tensor rows, Tensor pages);
 std::vector<KernelSpec> cache_append_kernels(const Caps& caps);
 }  // namespace spindle
 #endif

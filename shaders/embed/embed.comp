@@ -1,4 +1,4 @@
-// A workgroup decodes a chunk of one row; lanes take units, which lie WEIGHT_GROUP apart.
+// One workgroup a row; lanes take units, which lie WEIGHT_GROUP apart.
 #version 450
 #include "shaders/embed/embed.h"
 #extension GL_EXT_control_flow_attributes : require
@@ -17,17 +17,18 @@ layout(binding = 3) readonly buffer Rows { Row rows[]; };
 layout(push_constant) uniform Push { EmbedParameters p; };
 
 void main() {
-  const Row row = rows[gl_WorkGroupID.y];
-  const uint unit = gl_WorkGroupID.x * LANES + gl_LocalInvocationIndex;
-  if (row.in_use == 0 || row.token < p.first || row.token - p.first >= p.count || unit * UNIT_INPUTS >= p.dim) return;
-  const uint n_blocks = (p.dim + WEIGHT_BLOCK - 1) / WEIGHT_BLOCK;
-  const uint output_ = row.token - p.first;
-  const uvec4 values = weight_values[weight_at(output_, n_blocks) + unit * WEIGHT_GROUP];
-  const float scale = weight_scale(scale_at(output_, n_blocks), unit / BLOCK_UNITS);
-  [[unroll]] for (uint step = 0; step < UNIT_INPUTS / 4; step++) {
-    const vec4 v = weight_decode(values, step) * scale;
-    const uint i = unit * UNIT_INPUTS + step * 4, at = gl_WorkGroupID.y * p.dim + i;
-    if (FOURS && i < p.dim) x4[at / 4] = v;
-    if (!FOURS) [[unroll]] for (uint c = 0; c < 4; c++) if (i + c < p.dim) x[at + c] = v[c];
+  const Row row = rows[gl_WorkGroupID.x];
+  if (row.in_use == 0 || row.token < p.first || row.token - p.first >= p.count) return;
+  const uint n_blocks = (p.dim + WEIGHT_BLOCK - 1) / WEIGHT_BLOCK, output_ = row.token - p.first;
+  const uint first_unit = weight_at(output_, n_blocks), first_scale = scale_at(output_, n_blocks);
+  for (uint unit = gl_LocalInvocationIndex; unit * UNIT_INPUTS < p.dim; unit += LANES) {
+    const uvec4 values = weight_values[first_unit + unit * WEIGHT_GROUP];
+    const float scale = weight_scale(first_scale, unit / BLOCK_UNITS);
+    [[unroll]] for (uint step = 0; step < UNIT_INPUTS / 4; step++) {
+      const vec4 v = weight_decode(values, step) * scale;
+      const uint i = unit * UNIT_INPUTS + step * 4, at = gl_WorkGroupID.x * p.dim + i;
+      if (FOURS && i < p.dim) x4[at / 4] = v;
+      if (!FOURS) [[unroll]] for (uint c = 0; c < 4; c++) if (i + c < p.dim) x[at + c] = v[c];
+    }
   }
 }

@@ -12,23 +12,21 @@ constexpr uint32_t kCode[] =
     ;
 constexpr Program kProgram{"embed", kCode};
 
-uint32_t lanes(const Caps& caps) { return caps.software ? caps.subgroup_size : 64; }
 KernelSpec kernel(const Caps& caps, DType type, bool fours) {
-  return {&kProgram, {lanes(caps), static_cast<uint32_t>(type), fours}};
+  return {&kProgram, {row_lanes(caps), static_cast<uint32_t>(type), fours}};
 }
 
 }  // namespace
 
 void embed(Stream& stream, Tensor x, const Weight& table, Tensor rows) {
   assert(x.cols == table.k && rows.cols == 4 && rows.rows == x.rows);
-  const Grid grid{ceil_div(ceil_div(table.k, unit_inputs(table.type)), lanes(stream.caps())), x.rows};
   const double row_bytes = static_cast<double>(table.bytes()) / table.n;
   for (const WeightPart& part : table.parts) {
     const double share = static_cast<double>(part.count) / table.n;
     const Work work{static_cast<double>(x.elements()) * share,
                     (x.rows * row_bytes + static_cast<double>(x.bytes())) * share};
     stream.dispatch(kernel(stream.caps(), table.type, table.k % 4 == 0), {x, part.values, part.scales, rows},
-                    EmbedParameters{table.k, part.first, part.count}, grid, work);
+                    EmbedParameters{table.k, part.first, part.count}, {x.rows}, work);
   }
 }
 

@@ -50,7 +50,9 @@ MatmulTile matmul_tile(const Caps& caps, Phase phase, uint32_t rows) {
     if (tm < rows) tm = r;
   // A CPU: a load costs much more than a multiply-add, registers spill into a near cache, barriers are slow.
   if (caps.software)
-    return {caps.subgroup_size, 1, 1, phase == Phase::prefill ? 16 : tm, 4, 2, caps.subgroup};
+    return phase == Phase::prefill
+               ? MatmulTile{caps.subgroup_size, 1, 1, 16, 4, 2, caps.subgroup}
+               : MatmulTile{caps.subgroup_size, 1, 1, tm, 4, tm == 1 ? 4u : 2u, caps.subgroup};
   // The largest that do not spill: 8 x 4 does on Apple's M1, 6 x 4 on Intel's, whose subgroups may be smaller
   // than 32.
   if (phase == Phase::prefill && caps.subgroup_size >= 64) return {64, 4, 1, 8, 2, 2, false};

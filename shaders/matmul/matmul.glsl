@@ -130,9 +130,8 @@ void main() {
   [[unroll]] for (uint r = 0; r < TM; r++)
     [[unroll]] for (uint t = 0; t < TN; t++) {
       const uint output_ = first_output + t * LANES, row = first_row + r;
-      if (output_ < p.count && row < p.rows) {
-        const float b = BIAS ? bias[p.first + output_] : 0;
-        y[row * p.n + p.first + output_] = BIAS ? sums[r * TN + t] + b : sums[r * TN + t];
-      }
+      if (output_ >= p.count || row >= p.rows) continue;
+      if (BIAS) sums[r * TN + t] += bias[p.first + output_];
+      y[row * p.n + p.first + output_] = sums[r * TN + t];
     }
 }

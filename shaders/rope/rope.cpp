@@ -18,7 +18,8 @@ KernelSpec kernel(const Caps& caps) { return {&kProgram, {caps.software ? caps.s
 
 }  // namespace
 
-std::vector<float> make_rope_table(std::span<const double> inv_freq, double magnitude, uint32_t max_position) {
+std::vector<float> make_rope_table(std::span<const double> inv_freq, double magnitude,
+                                   uint32_t max_position) {
   const uint32_t n = rope_table_rows(max_position);
   std::vector<float> table;
   table.reserve(size_t{2} * n * inv_freq.size());
@@ -34,20 +35,23 @@ std::vector<float> make_rope_table(std::span<const double> inv_freq, double magn
 
 void rope(Stream& stream, Tensor x, Tensor rows, Tensor table, const RopeShape& shape) {
   assert(x.cols == shape.n_heads * shape.head_dim && rows.rows >= x.rows && rows.cols == 4);
-  assert(shape.n_rot % 2 == 0 && shape.n_rot <= shape.head_dim && table.cols == shape.n_rot && table.rows > kRopeStep);
+  assert(shape.n_rot % 2 == 0 && shape.n_rot <= shape.head_dim && table.cols == shape.n_rot &&
+         table.rows > kRopeStep);
   const KernelSpec spec = kernel(stream.caps());
   const RopeParameters p{x.rows, shape.n_heads, shape.head_dim, shape.n_rot / 2,
                          shape.layout == RopeLayout::half_split ? 1u : 0u};
   const double elements = double{1} * x.rows * shape.n_heads * shape.n_rot;
-  // Six operations a pair; each element is read and written, and two table entries of 8 bytes are read a pair.
-  const Work work{3 * elements, 8 * elements + 8.0 * x.rows * shape.n_rot + static_cast<double>(rows.bytes())};
+  // Six operations a pair; each element is read and written, and two table entries of 8 bytes are read a
+  // pair.
+  const Work work{3 * elements,
+                  8 * elements + 8.0 * x.rows * shape.n_rot + static_cast<double>(rows.bytes())};
   stream.dispatch(spec, {x, rows, table}, p, {ceil_div(x.rows * p.n_pairs, spec.constants[0])}, work);
 }
 
 std::vector<KernelSpec> rope_kernels(const Caps& caps) { return {kernel(caps)}; }
 
-void reference::rope(std::span<double> x, std::span<const uint32_t> positions, std::span<const double> inv_freq,
-                     double magnitude, const RopeShape& shape) {
+void reference::rope(std::span<double> x, std::span<const uint32_t> positions,
+                     std::span<const double> inv_freq, double magnitude, const RopeShape& shape) {
   const size_t n_pairs = inv_freq.size();
   for (size_t row = 0; row < positions.size(); row++)
     for (size_t head = 0; head < shape.n_heads; head++)

@@ -25,12 +25,13 @@ struct RopeShape {
   RopeLayout layout = RopeLayout::interleaved;
 };
 
-// x: f32 [rows, n_heads * head_dim], in place; rows: u32 [rows, 4]; table: f32 [.., n_rot] of make_rope_table.
+// x: f32 [rows, n_heads * head_dim], in place; rows: u32 [rows, 4]; table: f32 [.., n_rot] of
+// make_rope_table.
 void rope(Stream& stream, Tensor x, Tensor rows, Tensor table, const RopeShape& shape);
 std::vector<KernelSpec> rope_kernels(const Caps& caps);
 
-// No shader computes a sine: a position is hi * kRopeStep + lo, and the table holds (cos, sin) of every pair for
-// lo = 0 .. kRopeStep - 1, then for hi = 0 .. max_position / kRopeStep; the kernel adds the two angles.
+// No shader computes a sine: a position is hi * kRopeStep + lo, and the table holds (cos, sin) of every pair
+// for lo = 0 .. kRopeStep - 1, then for hi = 0 .. max_position / kRopeStep; the kernel adds the two angles.
 constexpr uint32_t kRopeStep = ROPE_STEP;
 inline uint32_t rope_table_rows(uint32_t max_position) { return kRopeStep + max_position / kRopeStep + 1; }
 // Row-major [rope_table_rows(max_position), 2 * inv_freq.size()]; magnitude (YaRN's attention factor) scales
@@ -38,8 +39,8 @@ inline uint32_t rope_table_rows(uint32_t max_position) { return kRopeStep + max_
 std::vector<float> make_rope_table(std::span<const double> inv_freq, double magnitude, uint32_t max_position);
 
 namespace reference {
-void rope(std::span<double> x, std::span<const uint32_t> positions, std::span<const double> inv_freq, double magnitude,
-          const RopeShape& shape);
+void rope(std::span<double> x, std::span<const uint32_t> positions, std::span<const double> inv_freq,
+          double magnitude, const RopeShape& shape);
 }
 }  // namespace spindle
 #endif

@@ -15,15 +15,17 @@ std::vector<double> frequencies(uint32_t n_rot, double base) {
   return f;
 }
 
-std::vector<float> rotate(Stream& stream, const std::vector<double>& x, const std::vector<uint32_t>& positions,
-                          const std::vector<double>& inv_freq, double magnitude, const RopeShape& shape) {
+std::vector<float> rotate(Stream& stream, const std::vector<double>& x,
+                          const std::vector<uint32_t>& positions, const std::vector<double>& inv_freq,
+                          double magnitude, const RopeShape& shape) {
   Tensors t(stream);
   const uint32_t last = *std::max_element(positions.begin(), positions.end());
   const std::vector<float> table = make_rope_table(inv_freq, magnitude, last);
   std::vector<uint32_t> rows;
   for (uint32_t p : positions) rows.insert(rows.end(), {0, 0, p, 1});
   const Tensor y = t.f32(static_cast<uint32_t>(positions.size()), shape.n_heads * shape.head_dim, x);
-  const Tensor angles = t.f32(rope_table_rows(last), shape.n_rot, std::vector<double>(table.begin(), table.end()));
+  const Tensor angles =
+      t.f32(rope_table_rows(last), shape.n_rot, std::vector<double>(table.begin(), table.end()));
   rope(stream, y, t.u32(y.rows, 4, rows), angles, shape);
   stream.run();
   return t.read(y);
@@ -41,8 +43,8 @@ TEST_CASE("rope equals its reference") {
         const auto f = frequencies(n_rot, 1e6), x = random_values(positions.size() * 3 * head_dim, head_dim);
         std::vector<double> expected = x;
         reference::rope(expected, positions, f, 1.25, shape);
-        check_close(rotate(stream, x, positions, f, 1.25, shape), expected, tolerance(8), std::vector<double>{4},
-                    fmt::format("rope head_dim {} n_rot {}", head_dim, n_rot));
+        check_close(rotate(stream, x, positions, f, 1.25, shape), expected, tolerance(8),
+                    std::vector<double>{4}, fmt::format("rope head_dim {} n_rot {}", head_dim, n_rot));
       }
 }
 
@@ -53,8 +55,10 @@ TEST_CASE("rope gives the specification's values") {
     const auto got = rotate(stream, x, {5}, frequencies(shape.n_rot, 1e4), 1, shape);
     for (size_t i = 0; i < 8; i++) CHECK(got[i] == doctest::Approx(expected[i]).epsilon(5e-7));
   };
-  check({1, 8, 8, RopeLayout::interleaved}, {2.2015107, -0.3915999, 0.71504553, 4.9486069, 4.6938763, 6.2423974, 6.9599127, 8.0348999});
-  check({1, 8, 8, RopeLayout::half_split}, {5.0782836, -1.1213881, 2.6463966, 3.9599502, 0.45938665, 6.2243464, 7.1411893, 8.0198999});
+  check({1, 8, 8, RopeLayout::interleaved},
+        {2.2015107, -0.3915999, 0.71504553, 4.9486069, 4.6938763, 6.2423974, 6.9599127, 8.0348999});
+  check({1, 8, 8, RopeLayout::half_split},
+        {5.0782836, -1.1213881, 2.6463966, 3.9599502, 0.45938665, 6.2243464, 7.1411893, 8.0198999});
   check({1, 8, 4, RopeLayout::half_split}, {3.160435, 1.7975838, -0.10793772, 4.0949594, 5, 6, 7, 8});
 }
 
@@ -72,12 +76,15 @@ TEST_CASE("rope angles are exact to a million positions, where float32 angles ar
   for (size_t row = 0; row < positions.size(); row++)
     for (size_t pair = 0; pair < 64; pair++) {
       const double angle = positions[row] * f[pair];
-      const float f32 = static_cast<float>(positions[row]) * std::pow(1e6f, -2.0f * static_cast<float>(pair) / 128);
+      const float f32 =
+          static_cast<float>(positions[row]) * std::pow(1e6f, -2.0f * static_cast<float>(pair) / 128);
       const double c = got[row * 128 + 2 * pair], s = got[row * 128 + 2 * pair + 1];
-      worst = std::max(worst, std::abs(std::atan2(s * std::cos(angle) - c * std::sin(angle), c * std::cos(angle) + s * std::sin(angle))));
+      worst = std::max(worst, std::abs(std::atan2(s * std::cos(angle) - c * std::sin(angle),
+                                                  c * std::cos(angle) + s * std::sin(angle))));
       worst_f32 = std::max(worst_f32, std::abs(static_cast<double>(f32) - angle));
     }
-  fmt::print("  rope: largest angle error to position 1,000,000: {:.2g} rad; a float32 angle: {:.2g} rad\n", worst, worst_f32);
+  fmt::print("  rope: largest angle error to position 1,000,000: {:.2g} rad; a float32 angle: {:.2g} rad\n",
+             worst, worst_f32);
   CHECK(worst < 1e-6);
   CHECK(worst_f32 > 1e-3);
 }
@@ -89,6 +96,7 @@ TEST_CASE("rope bench" * doctest::skip(!bench())) {
   const auto table = make_rope_table(frequencies(128, 1e4), 1, 4095);
   std::vector<uint32_t> rows;
   for (uint32_t i = 0; i < 512; i++) rows.insert(rows.end(), {0, 0, i, 1});
-  const Tensor x = t.f32(512, 4096), r = t.u32(512, 4, rows), a = t.f32(rope_table_rows(4095), 128, {table.begin(), table.end()});
+  const Tensor x = t.f32(512, 4096), r = t.u32(512, 4, rows),
+               a = t.f32(rope_table_rows(4095), 128, {table.begin(), table.end()});
   print_bench(stream, "rope [512, 32, 128]", [&] { rope(stream, x, r, a, shape); });
 }

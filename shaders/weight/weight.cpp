@@ -122,7 +122,7 @@ uint64_t weight_bytes(const Caps& caps, const WeightShape& shape) {
 void pack(DType type, uint32_t k, uint32_t count, std::span<const std::byte> rows, std::span<uint32_t> values,
           std::span<uint32_t> scales) {
   static_assert(std::endian::native == std::endian::little);
-  const uint32_t groups = ceil_div(count, kGroup);
+  [[maybe_unused]] const uint32_t groups = ceil_div(count, kGroup);
   assert(rows.size() == count * bytes_of(type, k));
   assert(values.size_bytes() >= groups * group_values_bytes(type, k));
   assert(scales.size_bytes() >= groups * group_scales_bytes(type, k));

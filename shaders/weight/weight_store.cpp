@@ -4,44 +4,21 @@
 #include <future>
 #include <memory>
 
+#include "runtime/arena.h"
 #include "shaders/weight/weight.h"
 
 namespace spindle {
 namespace {
 
-constexpr uint64_t kBufferBytes = 256 << 20;  // small enough to find memory for, large enough to need few
 constexpr uint64_t kChunkBytes = 4 << 20;     // of a file, read and repacked at once
-
-struct Place {
-  size_t buffer = 0;
-  uint64_t offset = 0;
-};
-
-// Bump allocation: what does not fit in the current buffer opens the next one.
-class Placement {
- public:
-  explicit Placement(const Caps& caps)
-      : most_(std::min(kBufferBytes, caps.max_allocation_bytes / kTensorAlignment * kTensorAlignment)) {}
-  Place add(uint64_t bytes) {
-    bytes = align_tensor(bytes);
-    if (sizes_.empty() || (sizes_.back() > 0 && sizes_.back() + bytes > most_)) sizes_.push_back(0);
-    sizes_.back() += bytes;
-    return {sizes_.size() - 1, sizes_.back() - bytes};
-  }
-  const std::vector<uint64_t>& sizes() const { return sizes_; }
-
- private:
-  uint64_t most_;
-  std::vector<uint64_t> sizes_;
-};
 
 struct PlacedPart {
   WeightPartShape shape;
-  Place values, scales;
+  Placement::Place values, scales;
 };
 struct Plan {
   std::vector<std::vector<PlacedPart>> matrices;
-  std::vector<Place> vectors;
+  std::vector<Placement::Place> vectors;
   std::vector<uint64_t> buffer_bytes;
 };
 
@@ -51,12 +28,12 @@ Plan plan(const Caps& caps, std::span<const WeightShape> matrices, std::span<con
   for (const WeightShape& shape : matrices) {
     auto& parts = p.matrices.emplace_back();
     for (const WeightPartShape& part : weight_parts(caps, shape)) {
-      const Place values = place.add(part.values_bytes);
-      parts.push_back({part, values, part.scales_bytes ? place.add(part.scales_bytes) : Place{}});
+      const Placement::Place values = place.add(part.values_bytes);
+      parts.push_back({part, values, part.scales_bytes ? place.add(part.scales_bytes) : Placement::Place{}});
     }
   }
   for (uint32_t n : vectors) p.vectors.push_back(place.add(bytes_of(DType::f32, n)));
-  p.buffer_bytes = place.sizes();
+  p.buffer_bytes = place.buffer_bytes();
   return p;
 }
 
@@ -105,10 +82,10 @@ WeightStore::WeightStore(Device& device, std::span<const WeightShape> matrices,
     Weight w{matrices[i].type, matrices[i].n, matrices[i].k, {}};
     for (const PlacedPart& part : p.matrices[i]) {
       const uint32_t groups = ceil_div(part.shape.count, uint32_t{WEIGHT_GROUP});
-      const auto tensor = [&](Place at, uint64_t bytes) {
+      const auto tensor = [&](Placement::Place at, uint64_t bytes) {
         if (bytes == 0) return Tensor();
         return Tensor(buffers_[at.buffer], DType::u32, groups, static_cast<uint32_t>(bytes / 4 / groups),
-                      at.offset);
+                      at.offset_bytes);
       };
       w.parts.push_back({tensor(part.values, part.shape.values_bytes),
                          tensor(part.scales, part.shape.scales_bytes), part.shape.first, part.shape.count});
@@ -116,7 +93,7 @@ WeightStore::WeightStore(Device& device, std::span<const WeightShape> matrices,
     matrices_.push_back(std::move(w));
   }
   for (size_t i = 0; i < vectors.size(); i++)
-    vectors_.emplace_back(buffers_[p.vectors[i].buffer], DType::f32, 1, vectors[i], p.vectors[i].offset);
+    vectors_.emplace_back(buffers_[p.vectors[i].buffer], DType::f32, 1, vectors[i], p.vectors[i].offset_bytes);
 }
 
 uint64_t WeightStore::bytes() const {
