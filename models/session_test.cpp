@@ -5,6 +5,7 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
 #include <fstream>
 #include <iterator>
@@ -19,7 +20,9 @@ using namespace spindle::test;
 
 namespace {
 
-constexpr int kTokens = 200;
+// The validation layer takes seconds for a hundred replays: a few tokens there, all of the text elsewhere.
+const bool kValidation = std::getenv("SPINDLE_VALIDATION") != nullptr;
+const int kTokens = kValidation ? 12 : 200;
 
 struct Story {
   std::string model, expected;  // the expected text ends with one newline
@@ -30,6 +33,11 @@ std::optional<Story> find_story() {
   if (!model) return std::nullopt;
   std::ifstream in(model->parent_path() / "stories260K.expected.txt");
   return Story{model->string(), {std::istreambuf_iterator<char>(in), {}}};
+}
+
+void check_text(const Story& s, const std::string& text) {
+  if (kValidation) CHECK_MESSAGE((text.size() > 12 && s.expected.starts_with(text)), text);
+  else CHECK(text + "\n" == s.expected);
 }
 
 Sampling greedy() {
@@ -64,7 +72,7 @@ std::string story(Device& device, const Story& s, const SessionOptions& options,
   const Model model(device, s.model);
   Session session(model, options);
   const std::string prompt = "Once upon a time";
-  return continue_greedily(session, {&prompt, 1}, n)[0] + "\n";
+  return continue_greedily(session, {&prompt, 1}, n)[0];
 }
 
 }  // namespace
@@ -80,7 +88,7 @@ TEST_CASE("the story comes out to the letter, whatever the chunk and the cache")
   SUBCASE("pages of 16") { options.page_tokens = 16; }
   SUBCASE("pages of 256") { options.page_tokens = 256; }
   SUBCASE("one step in flight") { options.steps_in_flight = 1; }
-  CHECK(story(device(), *s, options) == s->expected);
+  check_text(*s, story(device(), *s, options));
 }
 
 TEST_CASE("the story comes out of limited devices") {
@@ -91,7 +99,7 @@ TEST_CASE("the story comes out of limited devices") {
   SUBCASE("f32 only") { limits.precision_f32 = true; }
   SUBCASE("allocations of 64 KiB") { limits.limit_allocation = 65536; }
   Device limited(limits);
-  CHECK(story(limited, *s, {}) == s->expected);
+  check_text(*s, story(limited, *s, {}));
 }
 
 TEST_CASE("several sequences of different lengths share steps") {
@@ -103,7 +111,7 @@ TEST_CASE("several sequences of different lengths share steps") {
   Session session(model, options);
   const std::string prompts[] = {"Once upon a time", "Lily had a dog named Spot. One day", "The"};
   const std::vector<std::string> together = continue_greedily(session, prompts, kTokens);
-  CHECK(together[0] + "\n" == s->expected);
+  check_text(*s, together[0]);
   for (size_t i = 0; i < 3; i++)
     CHECK(continue_greedily(session, {&prompts[i], 1}, kTokens)[0] == together[i]);
 }
@@ -123,10 +131,9 @@ TEST_CASE("with bindings of 16384 bytes weights, embedding, logits and cache lie
   CHECK(model.weights().output().parts.size() > 1);
   CHECK(model.weights().layer(0).down.weight.parts.size() > 1);
   const std::vector<std::string> prompts(9, "Once upon a time");
-  for (const std::string& text : continue_greedily(session, prompts, kTokens))
-    CHECK(text + "\n" == s->expected);
+  for (const std::string& text : continue_greedily(session, prompts, kTokens)) check_text(*s, text);
   CHECK(session.logits_parts() > 1);
-  CHECK(session.cache().n_segments(kTokens) > 1);
+  CHECK(session.cache().n_segments(200) > 1);
 }
 
 TEST_CASE("no submit exceeds the cost bound, and the text is the same") {
@@ -142,10 +149,11 @@ TEST_CASE("no submit exceeds the cost bound, and the text is the same") {
   const Model model(limited, s->model);
   Session session(model, {});
   const std::string prompt = "Once upon a time";
-  CHECK(continue_greedily(session, {&prompt, 1}, kTokens)[0] + "\n" == s->expected);
+  check_text(*s, continue_greedily(session, {&prompt, 1}, kTokens)[0]);
   CHECK(session.stream().largest_cost() <= limits.limit_cost);
   CHECK(session.stream().n_submits() > kTokens + 1);  // steps were cut
 
+  if (kValidation) return;
   limits.limit_cost = 1;  // as far as it goes: every workgroup alone
   Device narrow(limits);
   const Model again(narrow, s->model);

@@ -3,6 +3,7 @@
 #define SPINDLE_TESTS_DEVICE_H
 #include <cstdlib>
 #include <deque>
+#include <memory>
 #include <random>
 #include <vector>
 
@@ -10,10 +11,15 @@
 
 namespace spindle::test {
 
-// One device for the whole program, chosen by SPINDLE_* and the loader's variables.
-inline Device& device() {
-  static Device d;
+// One device for the whole program, chosen by SPINDLE_* and the loader's variables. main lets it go: when
+// static objects are destroyed, layers and drivers may have ended already.
+inline std::unique_ptr<Device>& shared_device() {
+  static std::unique_ptr<Device> d;
   return d;
+}
+inline Device& device() {
+  if (!shared_device()) shared_device() = std::make_unique<Device>();
+  return *shared_device();
 }
 
 // Every shape and variant, or one of each: SPINDLE_TEST_SWEEP=quick on the drivers beside the main one.

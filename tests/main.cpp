@@ -10,6 +10,7 @@ int main(int argc, char** argv) {
   const int failed = context.run();
   if (context.shouldExit()) return failed;
   const auto messages = spindle::test::device().instance().n_validation_messages();
+  spindle::test::shared_device().reset();
   if (messages) fmt::print(stderr, "{} messages of the validation layer\n", messages);
   return failed ? failed : messages ? 1 : 0;
 }

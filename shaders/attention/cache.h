@@ -1,7 +1,8 @@
 // How keys and values lie in the cache. A page holds page_tokens consecutive positions of one sequence, as
-// [kv_head][token][head_dim] elements (f32, or f16 packed two to a u32 word). A segment is a band of positions: it
-// holds pages of every sequence whose positions fall in [first_position, first_position + n_positions), so that
-// the order of the segments is the order of the positions, whatever sequence a page belongs to.
+// [kv_head][token][head_dim] elements (f32, or f16 packed two to a u32 word). A segment is a band of
+// positions: it holds pages of every sequence whose positions fall in [first_position, first_position +
+// n_positions), so that the order of the segments is the order of the positions, whatever sequence a page
+// belongs to.
 #ifndef SPINDLE_SHADERS_CACHE_H
 #define SPINDLE_SHADERS_CACHE_H
 #include "shaders/common/op.h"
@@ -22,8 +23,8 @@ struct CacheSegment {
   uint32_t first_position = 0, n_positions = 0;  // multiples of page_tokens
 };
 
-// The page table is u32 [slots, pages of the longest sequence]; entry position / page_tokens is the number of the
-// page inside the segment whose band holds that position.
+// The page table is u32 [slots, pages of the longest sequence]; entry position / page_tokens is the number of
+// the page inside the segment whose band holds that position.
 
 }  // namespace spindle
 #endif

@@ -1,5 +1,5 @@
-// A row of a step: which token of which sequence it is. One uvec4 in a u32 buffer [rows, 4], so that positions
-// change from replay to replay without recording.
+// A row of a step: which token of which sequence it is. One uvec4 in a u32 buffer [rows, 4], so that
+// positions change from replay to replay without recording.
 #ifndef SPINDLE_SHADERS_ROWS_H
 #define SPINDLE_SHADERS_ROWS_H
 #include "shaders/common/glsl.h"

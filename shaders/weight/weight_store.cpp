@@ -10,7 +10,7 @@
 namespace spindle {
 namespace {
 
-constexpr uint64_t kChunkBytes = 4 << 20;     // of a file, read and repacked at once
+constexpr uint64_t kChunkBytes = 4 << 20;  // of a file, read and repacked at once
 
 struct PlacedPart {
   WeightPartShape shape;
@@ -93,7 +93,8 @@ WeightStore::WeightStore(Device& device, std::span<const WeightShape> matrices,
     matrices_.push_back(std::move(w));
   }
   for (size_t i = 0; i < vectors.size(); i++)
-    vectors_.emplace_back(buffers_[p.vectors[i].buffer], DType::f32, 1, vectors[i], p.vectors[i].offset_bytes);
+    vectors_.emplace_back(buffers_[p.vectors[i].buffer], DType::f32, 1, vectors[i],
+                          p.vectors[i].offset_bytes);
 }
 
 uint64_t WeightStore::bytes() const {
