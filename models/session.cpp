@@ -61,6 +61,8 @@ Session::Session(const Model& model, const SessionOptions& options)
   // far.
   ring_ = static_cast<uint32_t>(
       std::min<uint64_t>(kRing, std::bit_floor(model.device().caps().max_binding_bytes / (4 * slots))));
+  options_.steps_in_flight = std::min(options_.steps_in_flight, ring_ / 2);
+  require(options_.steps_in_flight > 0, "the last tokens of {} sequences do not fit into a binding", slots);
   SampleState& shared = decode_.sampling;
   state_ = Arena(model.device(), Memory::shared, "step state");
   state_.add(prefill_.rows, DType::u32, rows, 4);
@@ -234,10 +236,24 @@ void Session::prefill(int slot, std::span<const int> ids, const PrefillOptions& 
   check_room(slot, all.size());
   stream_.wait();
   const auto start = Clock::now();
+  const Slot before = s;
+  try {
+    prefill_all(slot, all, options);
+  } catch (...) {
+    s = before;
+    cache_.truncate(static_cast<uint32_t>(slot), n_tokens(slot));
+    throw;
+  }
+  if (before.n_prefilled == before.tokens.size()) s.n_prefilled = n_tokens(slot);
+  statistics_.prefill_tokens += all.size();
+  statistics_.prefill_seconds += seconds_since(start);
+}
+
+void Session::prefill_all(int slot, std::span<const int> all, const PrefillOptions& options) {
+  Slot& s = slots_[static_cast<size_t>(slot)];
   const bool every = static_cast<bool>(options.on_logits);
   uint32_t done = every ? 0 : share_prefix(slot, all);
   statistics_.shared_tokens += done;
-  const bool contiguous = s.n_prefilled == s.tokens.size();
   s.next.reset();
   s.tokens.insert(s.tokens.end(), all.begin(), all.begin() + done);
   for (uint32_t i = 0; i < done; i++) write_ring(slot, i, all[i]);
@@ -277,9 +293,6 @@ void Session::prefill(int slot, std::span<const int> ids, const PrefillOptions& 
     }
     if (options.progress) options.progress(done, total);
   }
-  if (contiguous) s.n_prefilled = static_cast<uint32_t>(s.tokens.size());
-  statistics_.prefill_tokens += total;
-  statistics_.prefill_seconds += seconds_since(start);
 }
 
 std::vector<float> Session::read_logits(uint32_t row) {

@@ -70,6 +70,7 @@ class Session {
   uint32_t n_tokens(int slot) const { return static_cast<uint32_t>(get(slot).tokens.size()); }
 
   // Appends tokens. Throws ErrorKind::usage with both numbers when they do not fit: nothing is ever cut.
+  // After an error the sequence is what it was before.
   void prefill(int slot, std::span<const int> ids, const PrefillOptions& options = {});
   // Appends one known token through the decode kernels and returns the logits after it.
   std::vector<float> decode(int slot, int id);
@@ -100,6 +101,7 @@ class Session {
   void check_ids(std::span<const int> ids) const;
   void check_room(int slot, size_t n) const;
   uint32_t share_prefix(int slot, std::span<const int> ids);
+  void prefill_all(int slot, std::span<const int> ids, const PrefillOptions& options);
   void write_row(Tensor rows, uint32_t index, Row row);
   void write_ring(int slot, uint32_t position, int id);
   void check_status(int slot);

@@ -208,6 +208,33 @@ TEST_CASE("a prompt longer than the context is refused with both numbers and cha
   CHECK(session.n_tokens(slot) == 20);
 }
 
+TEST_CASE("a prompt that fails half way leaves the sequence as it was") {
+  const RandomModel random{.head_dim = 16};
+  const Model model(device(), Gguf::parse(random.bytes(), "random"));
+  SessionOptions options;
+  options.prefill_chunk = 8;
+  Session session(model, options);
+  const std::vector<int> first = random_ids(10, random.vocab, 1), second = random_ids(30, random.vocab, 2);
+  const auto continuation = [&](bool fail) {
+    const int slot = session.open(greedy());
+    session.prefill(slot, first);
+    if (fail)
+      CHECK_THROWS_AS(session.prefill(slot, second,
+                                      {.progress =
+                                           [](uint32_t done, uint32_t) {
+                                             if (done > 8) throw Error(ErrorKind::interrupted, "stop");
+                                           }}),
+                      Error);
+    CHECK(session.n_tokens(slot) == 10);
+    std::vector<int> out;
+    session.generate({&slot, 1}, 20, [&](int, int id) { return out.push_back(id), true; });
+    session.close(slot);
+    return out;
+  };
+  CHECK(continuation(true) == continuation(false));
+  CHECK(session.cache().used_pages() == 0);
+}
+
 TEST_CASE("weights that are not finite are an error") {
   RandomModel random{.head_dim = 16};
   auto bytes = random.bytes();

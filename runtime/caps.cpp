@@ -65,6 +65,7 @@ void apply(Caps& caps, const DeviceOptions& options) {
   if (options.limit_allocation)
     caps.max_allocation_bytes = std::min(caps.max_allocation_bytes, options.limit_allocation);
   if (options.precision_f32) caps.fp16 = caps.dot = caps.coopmat = caps.coopmat2 = false;
+  if (!caps.dot) caps.dot_accelerated = caps.dot_mixed = false;
 }
 
 DeviceOptions DeviceOptions::from_environment() {

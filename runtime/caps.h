@@ -15,6 +15,8 @@ struct Caps {
   bool fp16 = false;              // float16 arithmetic
   bool int8 = false;              // int8 arithmetic
   bool dot = false;               // integer dot products, packed 4 x 8 bit, accelerated or not
+  bool dot_accelerated = false;   // dot in fewer instructions than multiplications would take
+  bool dot_mixed = false;         // for dot, signed times unsigned bytes is the better form
   bool subgroup = false;          // basic, arithmetic, shuffle and ballot operations in compute shaders
   bool subgroup_control = false;  // a required subgroup size, full subgroups
   bool coopmat = false;           // VK_KHR_cooperative_matrix
@@ -28,6 +30,7 @@ struct Caps {
   uint32_t max_workgroup_count[3] = {65535, 65535, 65535};
   uint32_t shared_memory_bytes = 16384;
   uint32_t push_constant_bytes = 128;
+  uint32_t max_bindings = 4;                 // storage buffers of one kernel
   uint64_t max_binding_bytes = 1u << 27;     // maxStorageBufferRange, or --limit-binding
   uint64_t max_allocation_bytes = 1u << 30;  // maxMemoryAllocationSize, or --limit-allocation
   uint32_t buffer_alignment = 256;           // minStorageBufferOffsetAlignment

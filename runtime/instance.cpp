@@ -104,8 +104,10 @@ void read_features(VkPhysicalDevice device, const std::set<std::string>& extensi
 
 void read_properties(VkPhysicalDevice device, bool v13, DeviceInfo& info) {
   Caps& caps = info.caps;
+  VkPhysicalDeviceShaderIntegerDotProductProperties dot{
+      VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_PROPERTIES};
   VkPhysicalDeviceSubgroupSizeControlProperties size_control{
-      VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_PROPERTIES};
+      VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_PROPERTIES, &dot};
   VkPhysicalDeviceVulkan11Properties p11{VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_1_PROPERTIES,
                                          &size_control};
   VkPhysicalDeviceDriverProperties driver{VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_DRIVER_PROPERTIES, &p11};
@@ -148,10 +150,13 @@ void read_properties(VkPhysicalDevice device, bool v13, DeviceInfo& info) {
                                             VK_SUBGROUP_FEATURE_SHUFFLE_BIT | VK_SUBGROUP_FEATURE_BALLOT_BIT;
   caps.subgroup = (p11.subgroupSupportedStages & VK_SHADER_STAGE_COMPUTE_BIT) &&
                   (p11.subgroupSupportedOperations & needed) == needed;
+  caps.dot_mixed = !dot.integerDotProduct4x8BitPackedSignedAccelerated;
+  caps.dot_accelerated = !caps.dot_mixed || dot.integerDotProduct4x8BitPackedMixedSignednessAccelerated;
   caps.max_workgroup_invocations = l.maxComputeWorkGroupInvocations;
   std::copy_n(l.maxComputeWorkGroupCount, 3, caps.max_workgroup_count);
   caps.shared_memory_bytes = l.maxComputeSharedMemorySize;
   caps.push_constant_bytes = l.maxPushConstantsSize;
+  caps.max_bindings = std::min(l.maxPerStageDescriptorStorageBuffers, l.maxDescriptorSetStorageBuffers);
   caps.max_binding_bytes = l.maxStorageBufferRange;
   caps.max_allocation_bytes = p11.maxMemoryAllocationSize;
   caps.buffer_alignment = static_cast<uint32_t>(l.minStorageBufferOffsetAlignment);

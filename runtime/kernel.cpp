@@ -17,6 +17,8 @@ Kernel::Kernel(Device& device, const KernelSpec& spec)
           reflection_.constant_ids.empty() ? 0 : reflection_.constant_ids.back());
   require(reflection_.push_constant_bytes <= 128, "{}: {} bytes of parameters, at most 128 are portable",
           name(), reflection_.push_constant_bytes);
+  require(reflection_.bindings.size() <= device.caps().max_bindings, "{}: {} bindings, the device allows {}",
+          name(), reflection_.bindings.size(), device.caps().max_bindings);
   try {
     std::vector<VkDescriptorSetLayoutBinding> bindings;
     for (const BindingReflection& b : reflection_.bindings)

@@ -36,8 +36,8 @@ Stream::~Stream() {
 }
 
 void Stream::begin(bool profile) {
-  assert(!recording_now_);
-  recording_ = {};
+  recording_ = {};  // what an error left unfinished
+  recording_now_ = false;
   recording_.device_ = &device_;
   recording_.profiled_ = profile && device_.caps().timestamps;
   VkCommandPoolCreateInfo pool{VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO};

@@ -28,7 +28,8 @@ class Stream {
   Device& device() { return device_; }
   const Caps& caps() const { return device_.caps(); }
 
-  // Between begin and end nothing runs. Without begin, a dispatch begins a recording that run() ends.
+  // Between begin and end nothing runs; begin abandons what an error left unfinished. Without begin, a
+  // dispatch begins a recording that run() ends.
   void begin(bool profile = false);
   Recording end();
 

@@ -3,7 +3,9 @@
 
 #include <algorithm>
 #include <cassert>
-#include <numeric>
+
+#include "shaders/matmul/quantize_rows.h"
+#include "shaders/matmul/row_slices.h"
 
 namespace spindle {
 namespace {
@@ -14,7 +16,14 @@ constexpr uint32_t kCode[] =
 constexpr uint32_t kSubgroupCode[] =
 #include "shaders/matmul/matmul_subgroup.comp.inc"
     ;
-constexpr Program kPlain{"matmul", kCode}, kSubgroup{"matmul", kSubgroupCode};
+constexpr uint32_t kDotCode[] =
+#include "shaders/matmul/matmul_dot.comp.inc"
+    ;
+constexpr uint32_t kDotSubgroupCode[] =
+#include "shaders/matmul/matmul_dot_subgroup.comp.inc"
+    ;
+constexpr Program kPlain{"matmul", kCode}, kSubgroup{"matmul", kSubgroupCode}, kDot{"matmul_dot", kDotCode},
+    kDotSubgroup{"matmul_dot", kDotSubgroupCode};
 
 bool is_scaled(DType type) { return type == DType::q8_0 || type == DType::q4_0; }
 
@@ -24,53 +33,82 @@ KernelSpec kernel(const MatmulTile& t, Phase phase, DType type, uint32_t x_acces
   // Where a row is alone, scaling a block's sum is cheaper than scaling its values.
   const bool scale_sums = phase == Phase::decode && is_scaled(type);
   return {t.shuffle ? &kSubgroup : &kPlain,
-          {t.lanes, t.row_groups, t.slices, t.tm, t.tn, static_cast<uint32_t>(type), x_access, scale_sums,
-           bias, t.steps}};
+          {t.lanes, t.row_groups, t.slices, t.tm, t.tn, static_cast<uint32_t>(type), bias, x_access,
+           scale_sums, t.steps}};
+}
+
+KernelSpec dot_kernel(const MatmulTile& t, DType type, bool bias) {
+  const uint32_t halves = t.steps / 4;  // of a block
+  return {t.shuffle ? &kDotSubgroup : &kDot,
+          {t.lanes, t.row_groups, t.slices, t.tm, t.tn, static_cast<uint32_t>(type), bias, halves, t.mixed}};
 }
 
 uint32_t x_access(uint32_t k) { return k % WEIGHT_BLOCK == 0 ? 0 : k % 4 == 0 ? 1 : 2; }
 
-// Rows of y and x that fit in a binding each and begin where a binding may.
-uint32_t slice_rows(const Caps& caps, Tensor y, Tensor x) {
-  if (std::max(y.bytes(), x.bytes()) <= caps.max_binding_bytes) return y.rows;
-  constexpr uint32_t alignment = kTensorAlignment / sizeof(float);
-  const uint32_t step =
-      std::max(alignment / std::gcd(alignment, y.cols), alignment / std::gcd(alignment, x.cols));
-  const auto most = static_cast<uint32_t>(caps.max_binding_bytes / sizeof(float) / std::max(y.cols, x.cols));
-  require(most >= step, "matmul: {} rows of {} and {} columns exceed a binding of {} bytes", step, y.cols,
-          x.cols, caps.max_binding_bytes);
-  return most / step * step;
-}
-
 }  // namespace
 
-MatmulTile matmul_tile(const Caps& caps, Phase phase, uint32_t rows) {
+MatmulTile matmul_tile(const Caps& caps, Phase phase, uint32_t rows, bool dot) {
   uint32_t tm = kDecodeRows[0];
   for (uint32_t r : kDecodeRows)
     if (tm < rows) tm = r;
+  const uint32_t steps = dot ? 4 : 2;
+  const bool mixed = dot && caps.dot_mixed;
   // A CPU: a load costs much more than a multiply-add, registers spill into a near cache, barriers are slow.
-  if (caps.software)
-    return phase == Phase::prefill
-               ? MatmulTile{caps.subgroup_size, 1, 1, 16, 4, 2, caps.subgroup}
-               : MatmulTile{caps.subgroup_size, 1, 1, tm, 4, tm == 1 ? 4u : 2u, caps.subgroup};
+  if (caps.software) {
+    const uint32_t lanes = caps.subgroup_size;
+    if (phase == Phase::prefill) return {lanes, 1, 1, 16, 4, steps, caps.subgroup, mixed};
+    if (dot) return {lanes, 1, 1, tm, tm < 8 ? 8u : 4u, 4, caps.subgroup, mixed};
+    return {lanes, 1, 1, tm, 4, tm == 1 ? 4u : 2u, caps.subgroup};
+  }
   // The largest that do not spill: 8 x 4 does on Apple's M1, 6 x 4 on Intel's, whose subgroups may be smaller
   // than 32.
-  if (phase == Phase::prefill && caps.subgroup_size >= 64) return {64, 4, 1, 8, 2, 2, false};
-  if (phase == Phase::prefill && caps.min_subgroup_size < 32) return {32, 4, 1, 8, 2, 2, false};
-  if (phase == Phase::prefill) return {32, 4, 1, 6, 4, 2, false};
+  if (phase == Phase::prefill && caps.subgroup_size >= 64) return {64, 4, 1, 8, 2, steps, false, mixed};
+  if (phase == Phase::prefill && caps.min_subgroup_size < 32) return {32, 4, 1, 8, 2, steps, false, mixed};
+  if (phase == Phase::prefill) return {32, 4, 1, 6, 4, steps, false, mixed};
   const uint32_t slices = std::min(caps.max_workgroup_invocations, 256u) / WEIGHT_GROUP;
-  return {WEIGHT_GROUP, 1, slices, tm, 1, std::max(8 / tm, 2u), false};
+  return {WEIGHT_GROUP, 1, slices, tm, 1, dot && tm < 4 ? 8u : std::max(8 / tm, steps), false, mixed};
 }
 
-void matmul(Stream& stream, Phase phase, Tensor y, const Weight& w, Tensor x, Tensor bias) {
-  matmul(stream, matmul_tile(stream.caps(), phase, y.rows), phase, y, w, x, bias);
+bool matmul_uses_dot(const Caps& caps, Phase phase, DType type, uint32_t k) {
+  if (!caps.dot || !is_scaled(type)) return false;
+  if (caps.software) return caps.subgroup;  // emulated, but with a quarter of the loads and shuffles
+  // A single row waits for memory either way; quantising it must be cheap beside the decoding it saves.
+  return caps.dot_accelerated && (phase == Phase::prefill || (type == DType::q4_0 && k >= 2048));
 }
 
-void matmul(Stream& stream, const MatmulTile& tile, Phase phase, Tensor y, const Weight& w, Tensor x,
-            Tensor bias) {
-  assert(y.cols == w.n && x.cols == w.k && y.rows == x.rows && (!bias || bias.elements() == w.n));
+uint64_t matmul_scratch_bytes(const Caps& caps, uint32_t rows, uint32_t k) {
+  for (Phase phase : {Phase::prefill, Phase::decode})
+    for (DType type : {DType::q8_0, DType::q4_0})
+      if (matmul_uses_dot(caps, phase, type, k)) return uint64_t{4} * rows * QUANTIZED_WORDS(k);
+  return 0;
+}
+
+MatmulInput matmul_input(Stream& stream, Phase phase, Tensor x, std::initializer_list<const Weight*> weights,
+                         Tensor scratch) {
+  MatmulInput input(x);
+  const auto uses = [&](const Weight* w) { return matmul_uses_dot(stream.caps(), phase, w->type, w->k); };
+  if (!scratch || std::none_of(weights.begin(), weights.end(), uses)) return input;
+  const Tensor quantized(*scratch.buffer, DType::u32, x.rows, QUANTIZED_WORDS(x.cols), scratch.offset_bytes);
+  assert(quantized.bytes() <= scratch.bytes());
+  quantize_rows(stream, quantized, x);
+  input.quantized = quantized;
+  return input;
+}
+
+void matmul(Stream& stream, Phase phase, Tensor y, const Weight& w, const MatmulInput& x, Tensor bias) {
+  const bool dot = x.quantized && matmul_uses_dot(stream.caps(), phase, w.type, w.k);
+  matmul(stream, matmul_tile(stream.caps(), phase, y.rows, dot), phase, y, w, dot ? x : x.x, bias);
+}
+
+void matmul(Stream& stream, const MatmulTile& tile, Phase phase, Tensor y, const Weight& w,
+            const MatmulInput& input, Tensor bias) {
+  assert(y.cols == w.n && input.x.cols == w.k && y.rows == input.x.rows && (!bias || bias.elements() == w.n));
+  const bool dot = static_cast<bool>(input.quantized);
+  assert(!dot || is_scaled(w.type));
+  const Tensor x = dot ? input.quantized : input.x;
   const Caps& caps = stream.caps();
-  const KernelSpec spec = kernel(tile, phase, w.type, x_access(w.k), static_cast<bool>(bias));
+  const KernelSpec spec = dot ? dot_kernel(tile, w.type, static_cast<bool>(bias))
+                              : kernel(tile, phase, w.type, x_access(w.k), static_cast<bool>(bias));
   const uint32_t n_rows = slice_rows(caps, y, x);
   for (uint32_t first = 0; first < y.rows; first += n_rows) {
     const uint32_t rows = std::min(n_rows, y.rows - first);
@@ -97,6 +135,14 @@ std::vector<KernelSpec> matmul_kernels(const Caps& caps) {
         for (uint32_t rows : kDecodeRows)
           specs.push_back(kernel(matmul_tile(caps, Phase::decode, rows), Phase::decode, type, access, bias));
       }
+  for (DType type : {DType::q8_0, DType::q4_0})
+    for (Phase phase : {Phase::prefill, Phase::decode}) {
+      if (!matmul_uses_dot(caps, phase, type, 4096)) continue;
+      for (bool bias : {false, true})
+        for (uint32_t rows : kDecodeRows)
+          specs.push_back(dot_kernel(matmul_tile(caps, phase, rows, true), type, bias));
+      for (const KernelSpec& spec : quantize_rows_kernels(caps)) specs.push_back(spec);
+    }
   return specs;
 }
 

@@ -1,29 +1,12 @@
-// A lane owns TN outputs LANES apart, of TM rows; its K loop runs over blocks of 32 inputs. For prompts SLICES is 1
-// and a sum is one chain over k. For generated tokens the blocks are dealt to SLICES lanes whose sums are added in
-// order. Neither depends on TM, TN or ROW_GROUPS.
-#include "shaders/matmul/matmul.h"
-#extension GL_EXT_control_flow_attributes : require
+// Matrix product in f32, of weights of any type.
+#include "shaders/matmul/matmul_tile.glsl"
 
-layout(constant_id = 0) const uint LANES = 32;      // outputs side by side
-layout(constant_id = 1) const uint ROW_GROUPS = 1;  // tiles of rows in a workgroup: they share its weights in the cache
-layout(constant_id = 2) const uint SLICES = 1;
-layout(local_size_x = 32, local_size_x_id = 0, local_size_y = 1, local_size_y_id = 1, local_size_z = 1, local_size_z_id = 2) in;
-layout(constant_id = 3) const uint TM = 8;
-layout(constant_id = 4) const uint TN = 2;
-layout(constant_id = 5) const uint WEIGHT_TYPE = 0;
-layout(constant_id = 6) const uint X_ACCESS = 0;         // 0: k is a multiple of 32, 1: of 4, 2: any
-layout(constant_id = 7) const bool SCALE_SUMS = false;   // blocks are summed before they are scaled
-layout(constant_id = 8) const bool BIAS = false;
-layout(constant_id = 9) const uint STEPS = 1;            // of 4 inputs, in one iteration
+layout(constant_id = 7) const uint X_ACCESS = 0;        // 0: k is a multiple of 32, 1: of 4, 2: any
+layout(constant_id = 8) const bool SCALE_SUMS = false;  // blocks are summed before they are scaled
+layout(constant_id = 9) const uint STEPS = 1;           // of 4 inputs, in one iteration
 
-#define WEIGHT_BINDING 1
-#define SCALES_BINDING 2
-#include "shaders/weight/weight.glsl"
-layout(binding = 0) writeonly buffer Y { float y[]; };
 layout(binding = 3) readonly buffer X { float x[]; };
 layout(binding = 3) readonly buffer X4 { vec4 x4[]; };
-layout(binding = 4) readonly buffer Bias { float bias[]; };
-layout(push_constant) uniform Push { MatmulParameters p; };
 
 const uint SPAN = STEPS * 4;                                          // inputs of an iteration
 const uint UNITS = SPAN > UNIT_INPUTS ? SPAN / UNIT_INPUTS : 1;       // loaded at once
@@ -51,8 +34,6 @@ const uint X_LOADS = STEPS * TM;
 #define X_VALUE(step, r) xs[(step) * TM + (r)]
 #endif
 
-shared float slice_sums[SLICES > 1 ? SLICES * ROW_GROUPS * TM * TN * LANES : 1];
-
 void main() {
   const uint lane = gl_LocalInvocationID.x, slice = gl_LocalInvocationID.z;
   const uint first_row = (gl_WorkGroupID.x * ROW_GROUPS + gl_LocalInvocationID.y) * TM;
@@ -62,7 +43,6 @@ void main() {
 
   const uint x_unit = X_ACCESS == 2 ? 1 : 4;
   uint at[TN], scales_at[TN], x_at[X_LOADS];
-  float sums[TM * TN];
   [[unroll]] for (uint t = 0; t < TN; t++) {
     const uint output_ = min(first_output + t * LANES, last_output);
     at[t] = weight_at(output_, n_blocks) + slice * BLOCK_UNITS * WEIGHT_GROUP;
@@ -119,19 +99,5 @@ void main() {
       [[unroll]] for (uint i = 0; i < TM * TN; i++) sums[i] = fma(block_sums[i], scales[i % TN], sums[i]);
   }
 
-  if (SLICES > 1) {
-    const uint own = gl_LocalInvocationID.y * TM * TN * LANES + lane, stride = ROW_GROUPS * TM * TN * LANES;
-    [[unroll]] for (uint i = 0; i < TM * TN; i++) slice_sums[slice * stride + own + i * LANES] = sums[i];
-    barrier();
-    if (slice > 0) return;
-    [[unroll]] for (uint i = 0; i < TM * TN; i++)
-      for (uint z = 1; z < SLICES; z++) sums[i] += slice_sums[z * stride + own + i * LANES];
-  }
-  [[unroll]] for (uint r = 0; r < TM; r++)
-    [[unroll]] for (uint t = 0; t < TN; t++) {
-      const uint output_ = first_output + t * LANES, row = first_row + r;
-      if (output_ >= p.count || row >= p.rows) continue;
-      if (BIAS) sums[r * TN + t] += bias[p.first + output_];
-      y[row * p.n + p.first + output_] = sums[r * TN + t];
-    }
+  write_sums(first_row, first_output);
 }

@@ -19,10 +19,26 @@ struct MatmulParameters {
 };
 
 #ifdef __cplusplus
-// y: f32 [rows, n]; w: [n, k]; x: f32 [rows, k]; bias: f32 [1, n] or nothing. The bits of a row depend on the
+// What products read. A tensor is one; matmul_input() makes one that several products share.
+struct MatmulInput {
+  MatmulInput(Tensor rows) : x(rows) {}
+  Tensor x;          // f32 [rows, k]
+  Tensor quantized;  // u32 [rows, QUANTIZED_WORDS(k)], or nothing: the product is computed in f32
+};
+
+// y: f32 [rows, n]; w: [n, k]; x: [rows, k]; bias: f32 [1, n] or nothing. The bits of a row depend on the
 // phase, w and x's row alone, not on how many rows there are or how w is cut into parts. y and x may be
 // larger than a binding.
-void matmul(Stream& stream, Phase phase, Tensor y, const Weight& w, Tensor x, Tensor bias = {});
+void matmul(Stream& stream, Phase phase, Tensor y, const Weight& w, const MatmulInput& x, Tensor bias = {});
+
+// Quantises x (f32 [rows, k]) into `scratch` if one of the weights is multiplied by integer dot products,
+// which device, phase, type and k decide. The scratch is in use until the last product that reads the input;
+// without any, products are computed in f32.
+MatmulInput matmul_input(Stream& stream, Phase phase, Tensor x, std::initializer_list<const Weight*> weights,
+                         Tensor scratch);
+// What the scratch must hold, the same for both phases; 0: the device has no use for it.
+uint64_t matmul_scratch_bytes(const Caps& caps, uint32_t rows, uint32_t k);
+bool matmul_uses_dot(const Caps& caps, Phase phase, DType type, uint32_t k);
 
 // How the work is cut. Only slices, which a device has one number of for a phase, changes the bits.
 struct MatmulTile {
@@ -30,12 +46,14 @@ struct MatmulTile {
   uint32_t row_groups = 1;  // tiles of rows in a workgroup
   uint32_t slices = 1;      // of k
   uint32_t tm = 0, tn = 0;  // rows and outputs of a lane
-  uint32_t steps = 0;       // of 4 inputs in an iteration: 1, 2, 4 or 8; at least 2 for q4_0
+  uint32_t steps = 0;       // of 4 inputs in an iteration: 1 (not for q4_0), 2, 4, 8; dot products 4 or 8
   bool shuffle = false;     // a workgroup is one subgroup, whose lanes hand x round
+  bool mixed = false;       // dot products of signed with unsigned bytes
 };
-MatmulTile matmul_tile(const Caps& caps, Phase phase, uint32_t rows);
-void matmul(Stream& stream, const MatmulTile& tile, Phase phase, Tensor y, const Weight& w, Tensor x,
-            Tensor bias = {});
+MatmulTile matmul_tile(const Caps& caps, Phase phase, uint32_t rows, bool dot = false);
+// By integer dot products where x is quantised.
+void matmul(Stream& stream, const MatmulTile& tile, Phase phase, Tensor y, const Weight& w,
+            const MatmulInput& x, Tensor bias = {});
 // Every kernel that matmul can use on such a device.
 std::vector<KernelSpec> matmul_kernels(const Caps& caps);
 

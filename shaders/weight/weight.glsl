@@ -40,3 +40,18 @@ vec4 weight_decode(uvec4 unit, uint step) {
   if (WEIGHT_TYPE == WEIGHT_Q8_0) return vec4(ivec4(uvec4(unit[step]) << uvec4(24, 16, 8, 0)) >> 24);
   return vec4(ivec4(uvec4(unit[step / 2]) << (step % 2 == 0 ? uvec4(28, 20, 12, 4) : uvec4(24, 16, 8, 0))) >> 28);
 }
+
+// Inputs 16 half_ to 16 half_ + 15 of a block of q8_0 (its unit half_) or q4_0 (its one unit) as bytes, input 4 i + j in
+// byte j of word i: signed, those of q4_0 times 16, or unsigned, the values plus WEIGHT_BIAS.
+const int WEIGHT_BIAS = WEIGHT_TYPE == WEIGHT_Q4_0 ? 8 : 128;
+const float SIGNED_SCALE = WEIGHT_TYPE == WEIGHT_Q4_0 ? 0.0625 : 1;
+uvec4 weight_signed(uvec4 unit, uint half_) {
+  if (WEIGHT_TYPE == WEIGHT_Q8_0) return unit;
+  const uvec2 words = half_ == 0 ? unit.xy : unit.zw;
+  return uvec4(words.x << 4, words.x, words.y << 4, words.y) & 0xf0f0f0f0u;
+}
+uvec4 weight_unsigned(uvec4 unit, uint half_) {
+  if (WEIGHT_TYPE == WEIGHT_Q8_0) return unit ^ 0x80808080u;
+  const uvec2 words = (half_ == 0 ? unit.xy : unit.zw) ^ 0x88888888u;
+  return uvec4(words.x, words.x >> 4, words.y, words.y >> 4) & 0x0f0f0f0fu;
+}

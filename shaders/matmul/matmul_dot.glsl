@@ -1,0 +1,90 @@
+// Matrix product of q8_0 and q4_0 weights with rows that quantize_rows.h made integers. The 32 products of a block are
+// added up exactly, so that only the order of the blocks counts.
+#include "shaders/matmul/matmul_tile.glsl"
+#include "shaders/matmul/quantize_rows.h"
+#extension GL_EXT_spirv_intrinsics : require
+
+layout(constant_id = 7) const uint HALVES = 1;     // of a block, in one iteration
+layout(constant_id = 8) const bool MIXED = false;  // signed times unsigned bytes: the same sums
+
+layout(binding = 3) readonly buffer X2 { uvec2 x_scales[]; };  // and sums
+layout(binding = 3) readonly buffer X4 { uvec4 x4[]; };
+
+// OpSDot and OpSUDot of SPV_KHR_integer_dot_product; format 0: four bytes in a word.
+#define DOT_EXTENSION extensions = ["SPV_KHR_integer_dot_product"], capabilities = [6018, 6019]
+spirv_instruction(DOT_EXTENSION, id = 4450) int dot_signed(uint a, uint b, spirv_literal int format);
+spirv_instruction(DOT_EXTENSION, id = 4452) int dot_mixed(uint a, uint unsigned_b, spirv_literal int format);
+
+#ifdef SUBGROUP
+// Each lane loads another piece of x; shuffles hand them round. The workgroup is one subgroup.
+const uint X_LOADS = (TM + LANES - 1) / LANES;
+#define X_ROW(i) min((i) * LANES + gl_LocalInvocationID.x, TM - 1)
+#define X_VALUE(xs, r) subgroupShuffle(xs[(r) / LANES], (r) % LANES)
+#else
+const uint X_LOADS = TM;
+#define X_ROW(i) (i)
+#define X_VALUE(xs, r) xs[r]
+#endif
+
+void main() {
+  const uint lane = gl_LocalInvocationID.x, slice = gl_LocalInvocationID.z;
+  const uint first_row = (gl_WorkGroupID.x * ROW_GROUPS + gl_LocalInvocationID.y) * TM;
+  const uint first_output = gl_WorkGroupID.y * LANES * TN + lane;
+  const uint n_blocks = p.k / WEIGHT_BLOCK;
+  const uint last_output = (p.count - 1) | (WEIGHT_GROUP - 1);  // padding included
+
+  uint at[TN], scales_at[TN], x_at[X_LOADS], x_scales_at[X_LOADS];
+  [[unroll]] for (uint t = 0; t < TN; t++) {
+    const uint output_ = min(first_output + t * LANES, last_output);
+    at[t] = weight_at(output_, n_blocks) + slice * BLOCK_UNITS * WEIGHT_GROUP;
+    scales_at[t] = scale_at(output_, n_blocks);
+  }
+  [[unroll]] for (uint i = 0; i < X_LOADS; i++) {
+    const uint row_at = min(first_row + X_ROW(i), p.rows - 1) * QUANTIZED_WORDS(p.k);
+    x_at[i] = row_at / 4 + slice * 2;
+    x_scales_at[i] = row_at / 2 + n_blocks * 4;
+  }
+  [[unroll]] for (uint i = 0; i < TM * TN; i++) sums[i] = 0;
+
+  [[dont_unroll]] for (uint block = slice; block < n_blocks; block += SLICES) {
+    int dots[TM * TN];
+    uvec4 units[TN];
+    [[unroll]] for (uint i = 0; i < TM * TN; i++) dots[i] = 0;
+    if (BLOCK_UNITS == 1) [[unroll]] for (uint t = 0; t < TN; t++) units[t] = weight_values[at[t]];
+
+    [[dont_unroll]] for (uint i = 0; i < 2; i += HALVES)
+      [[unroll]] for (uint h = 0; h < HALVES; h++) {
+        if (BLOCK_UNITS == 2)
+          [[unroll]] for (uint t = 0; t < TN; t++) units[t] = weight_values[at[t] + (i + h) * WEIGHT_GROUP];
+        uvec4 xs[X_LOADS], w[TN];
+        [[unroll]] for (uint l = 0; l < X_LOADS; l++) xs[l] = x4[x_at[l] + i + h];
+        [[unroll]] for (uint t = 0; t < TN; t++)
+          w[t] = MIXED ? weight_unsigned(units[t], i + h) : weight_signed(units[t], i + h);
+        [[unroll]] for (uint r = 0; r < TM; r++) {
+          const uvec4 v = X_VALUE(xs, r);
+          [[unroll]] for (uint c = 0; c < 4; c++)
+            [[unroll]] for (uint t = 0; t < TN; t++)
+              dots[r * TN + t] += MIXED ? dot_mixed(v[c], w[t][c], 0) : dot_signed(v[c], w[t][c], 0);
+        }
+      }
+    [[unroll]] for (uint t = 0; t < TN; t++) at[t] += SLICES * BLOCK_UNITS * WEIGHT_GROUP;
+    [[unroll]] for (uint l = 0; l < X_LOADS; l++) x_at[l] += SLICES * 2;
+
+    float scales[TN];
+    [[unroll]] for (uint t = 0; t < TN; t++)
+      scales[t] = weight_scale(scales_at[t], block) * (MIXED ? 1 : SIGNED_SCALE);
+    uvec2 of_rows[X_LOADS];  // scale, sum
+    [[unroll]] for (uint l = 0; l < X_LOADS; l++) of_rows[l] = x_scales[x_scales_at[l] + block];
+    [[unroll]] for (uint r = 0; r < TM; r++) {
+      const uvec2 of_row = X_VALUE(of_rows, r);
+      const float row_scale = uintBitsToFloat(of_row.x);
+      const int bias_sum = MIXED ? WEIGHT_BIAS * int(of_row.y) : 0;
+      [[unroll]] for (uint t = 0; t < TN; t++) {
+        const float dot = float(dots[r * TN + t] - bias_sum);
+        sums[r * TN + t] = fma(dot, scales[t] * row_scale, sums[r * TN + t]);
+      }
+    }
+  }
+
+  write_sums(first_row, first_output);
+}

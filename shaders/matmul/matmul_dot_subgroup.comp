@@ -1,0 +1,5 @@
+// Matrix product by integer dot products where subgroups can shuffle.
+#version 450
+#extension GL_KHR_shader_subgroup_shuffle : require
+#define SUBGROUP
+#include "shaders/matmul/matmul_dot.glsl"

@@ -1,0 +1,44 @@
+// What the kernels of the matrix product share: a lane owns TN outputs LANES apart, of TM rows; its K loop runs over
+// blocks of 32 inputs. For prompts SLICES is 1 and a sum is one chain over the blocks. For generated tokens the blocks
+// are dealt to SLICES lanes whose sums are added in order. Neither depends on TM, TN or ROW_GROUPS.
+#include "shaders/matmul/matmul.h"
+#extension GL_EXT_control_flow_attributes : require
+
+layout(constant_id = 0) const uint LANES = 32;      // outputs side by side
+layout(constant_id = 1) const uint ROW_GROUPS = 1;  // tiles of rows in a workgroup: they share its weights in the cache
+layout(constant_id = 2) const uint SLICES = 1;
+layout(local_size_x = 32, local_size_x_id = 0, local_size_y = 1, local_size_y_id = 1, local_size_z = 1, local_size_z_id = 2) in;
+layout(constant_id = 3) const uint TM = 8;
+layout(constant_id = 4) const uint TN = 2;
+layout(constant_id = 5) const uint WEIGHT_TYPE = 3;
+layout(constant_id = 6) const bool BIAS = false;
+
+#define WEIGHT_BINDING 1
+#define SCALES_BINDING 2
+#include "shaders/weight/weight.glsl"
+layout(binding = 0) writeonly buffer Y { float y[]; };
+layout(binding = 4) readonly buffer Bias { float bias[]; };
+layout(push_constant) uniform Push { MatmulParameters p; };
+
+shared float slice_sums[SLICES > 1 ? SLICES * ROW_GROUPS * TM * TN * LANES : 1];
+
+float sums[TM * TN];  // of a lane: row r and output t are at r * TN + t
+
+void write_sums(uint first_row, uint first_output) {
+  const uint lane = gl_LocalInvocationID.x, slice = gl_LocalInvocationID.z;
+  if (SLICES > 1) {
+    const uint own = gl_LocalInvocationID.y * TM * TN * LANES + lane, stride = ROW_GROUPS * TM * TN * LANES;
+    [[unroll]] for (uint i = 0; i < TM * TN; i++) slice_sums[slice * stride + own + i * LANES] = sums[i];
+    barrier();
+    if (slice > 0) return;
+    [[unroll]] for (uint i = 0; i < TM * TN; i++)
+      for (uint z = 1; z < SLICES; z++) sums[i] += slice_sums[z * stride + own + i * LANES];
+  }
+  [[unroll]] for (uint r = 0; r < TM; r++)
+    [[unroll]] for (uint t = 0; t < TN; t++) {
+      const uint output_ = first_output + t * LANES, row = first_row + r;
+      if (output_ >= p.count || row >= p.rows) continue;
+      if (BIAS) sums[r * TN + t] += bias[p.first + output_];
+      y[row * p.n + p.first + output_] = sums[r * TN + t];
+    }
+}
