@@ -67,6 +67,9 @@ Transformer::Transformer(Stream& stream, const Model& model, const KvCache& cach
                                      {&up_, c.max_ffn_dim()}})
     arena_.add(*tensor, DType::f32, max_rows_, cols);
   arena_.add(last_, DType::f32, 1, c.dim);
+  const uint64_t quantized_bytes = matmul_scratch_bytes(stream.caps(), max_rows_, widest);
+  if (quantized_bytes)
+    arena_.add(quantized_, DType::u32, 1, static_cast<uint32_t>(ceil_div(quantized_bytes, uint64_t{4})));
   logits_.resize(ceil_div(max_logit_rows_, part));
   for (uint32_t i = 0; i < logits_.size(); i++)
     arena_.add(logits_[i], DType::f32, std::min(part, max_logit_rows_ - i * part), c.vocab_size);
@@ -120,11 +123,15 @@ void Transformer::layer(uint32_t i, const StepShape& shape, Tensor rows) {
   const Tensor q = view(q_, heads * c.head_dim), k = view(k_, kv_heads * c.head_dim),
                v = view(v_, kv_heads * c.head_dim);
   const Tensor attended = view(attended_, heads * c.head_dim);
+  const auto input = [&](Tensor rows_of_x, std::initializer_list<const Weight*> weights) {
+    return matmul_input(stream_, shape.phase, rows_of_x, weights, quantized_);
+  };
 
   rms_norm(stream_, h, x, w.attention_norm, eps);
-  matmul(stream_, shape.phase, q, w.q.weight, h, w.q.bias);
-  matmul(stream_, shape.phase, k, w.k.weight, h, w.k.bias);
-  matmul(stream_, shape.phase, v, w.v.weight, h, w.v.bias);
+  const MatmulInput normed = input(h, {&w.q.weight, &w.k.weight, &w.v.weight});
+  matmul(stream_, shape.phase, q, w.q.weight, normed, w.q.bias);
+  matmul(stream_, shape.phase, k, w.k.weight, normed, w.k.bias);
+  matmul(stream_, shape.phase, v, w.v.weight, normed, w.v.bias);
   if (w.q_norm) {
     const Tensor by_head = reshape(q, n * heads, c.head_dim);
     rms_norm(stream_, by_head, by_head, w.q_norm, eps);
@@ -145,15 +152,16 @@ void Transformer::layer(uint32_t i, const StepShape& shape, Tensor rows) {
   attention(stream_, shape.phase, attended, {}, q, rows, cache_.page_table(), segments, cache_.shape(i),
             {heads, static_cast<float>(scale)}, depth,
             Tensor(scratch_, DType::u32, 1, static_cast<uint32_t>(scratch_.bytes() / 4)));
-  matmul(stream_, shape.phase, h, w.output.weight, attended, w.output.bias);
+  matmul(stream_, shape.phase, h, w.output.weight, input(attended, {&w.output.weight}), w.output.bias);
   add(stream_, x, x, h);
 
   const Tensor gate = view(gate_, c.ffn_dim[i]), up = view(up_, c.ffn_dim[i]);
   rms_norm(stream_, h, x, w.feed_forward_norm, eps);
-  matmul(stream_, shape.phase, gate, w.gate.weight, h, w.gate.bias);
-  matmul(stream_, shape.phase, up, w.up.weight, h, w.up.bias);
+  const MatmulInput wide = input(h, {&w.gate.weight, &w.up.weight});
+  matmul(stream_, shape.phase, gate, w.gate.weight, wide, w.gate.bias);
+  matmul(stream_, shape.phase, up, w.up.weight, wide, w.up.bias);
   swiglu(stream_, gate, gate, up);
-  matmul(stream_, shape.phase, h, w.down.weight, gate, w.down.bias);
+  matmul(stream_, shape.phase, h, w.down.weight, input(gate, {&w.down.weight}), w.down.bias);
   add(stream_, x, x, h);
 }
 
@@ -181,7 +189,9 @@ void Transformer::head(const StepShape& shape, const StepState& state) {
   for (const Tensor& part : logits_) {
     if (first >= h.rows) break;
     const Tensor logits = part.slice(0, std::min(part.rows, h.rows - first));
-    matmul(stream_, shape.phase, logits, output, h.slice(first, logits.rows));
+    const Tensor rows = h.slice(first, logits.rows);
+    matmul(stream_, shape.phase, logits, output,
+           matmul_input(stream_, shape.phase, rows, {&output}, quantized_));
     if (shape.sample) sample(stream_, state.sampling, logits, state.targets, first);
     first += logits.rows;
   }

@@ -62,6 +62,7 @@ class Transformer {
   Arena arena_;
   Buffer rope_buffer_, scratch_;
   Tensor x_, h_, q_, k_, v_, attended_, gate_, up_, last_;  // f32 [max rows, ...]
+  Tensor quantized_;  // u32 words, of the rows that products read; none where the device has no use for it
   Tensor rope_table_;
   std::vector<Tensor> logits_;
 };
