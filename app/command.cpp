@@ -96,7 +96,7 @@ void SamplingFlags::add(CLI::App& command) {
   group->add_option("-s,--seed", seed, "seed; negative: another one each time")->capture_default_str();
   group->add_option("--temp", sampling.temperature, "temperature; 0: always the most probable token")
       ->capture_default_str();
-  group->add_option("--top-k", sampling.top_k, "keep the k most probable tokens; 0: all")
+  group->add_option("--top-k", top_k, "keep the k most probable tokens; 0 or less: all")
       ->capture_default_str();
   group->add_option("--top-p", sampling.top_p, "keep the most probable tokens up to this sum")
       ->capture_default_str();
@@ -105,13 +105,17 @@ void SamplingFlags::add(CLI::App& command) {
   group
       ->add_option("--repeat-penalty", sampling.repeat_penalty, "divide the logits of recent tokens; 1: none")
       ->capture_default_str();
-  group->add_option("--repeat-last-n", sampling.repeat_last_n, "how many tokens are recent")
+  group->add_option("--repeat-last-n", repeat_last_n, "how many tokens are recent, up to 512; -1: 512")
       ->capture_default_str();
   group->add_flag("--ignore-eos", sampling.ignore_end, "go on after an end token");
 }
 
 Sampling SamplingFlags::resolve() const {
   Sampling s = sampling;
+  require(repeat_last_n <= SAMPLE_MAX_RECENT, ErrorKind::usage, "--repeat-last-n {}: at most {}",
+          repeat_last_n, SAMPLE_MAX_RECENT);
+  s.top_k = top_k > 0 ? static_cast<uint32_t>(top_k) : 0;
+  s.repeat_last_n = repeat_last_n < 0 ? SAMPLE_MAX_RECENT : static_cast<uint32_t>(repeat_last_n);
   s.seed = seed >= 0 ? static_cast<uint64_t>(seed) : std::random_device{}();
   return s;
 }

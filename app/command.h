@@ -30,6 +30,7 @@ struct ModelFlags {
 struct SamplingFlags {
   int64_t seed = -1;  // negative: another one each time
   Sampling sampling;
+  int top_k = 40, repeat_last_n = 64;
   void add(CLI::App& command);
   Sampling resolve() const;
 };

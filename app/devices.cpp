@@ -4,6 +4,7 @@
 #include "app/command.h"
 #include "runtime/error.h"
 #include "shaders/all.h"
+#include "shaders/matmul/matmul.h"
 
 namespace spindle {
 namespace {
@@ -20,6 +21,21 @@ std::vector<std::pair<std::string, bool>> features(const Caps& c) {
           {"coopmat2", c.coopmat2},
           {"timestamps", c.timestamps},
           {"memory_budget", c.memory_budget}};
+}
+
+// What the operations make of the features; everything else they do with Vulkan 1.2 alone.
+std::vector<std::string> fast_paths(const Caps& c) {
+  std::vector<std::string> list;
+  if (c.known_subgroups()) list.push_back("attention exchanges scores within subgroups");
+  if (c.subgroup) list.push_back("norms and sampling reduce within subgroups");
+  if (c.software && c.subgroup) list.push_back("matrix products hand rows round a subgroup");
+  if (matmul_uses_dot(c, Phase::prefill, DType::q8_0, 4096))
+    list.push_back("q8_0 and q4_0 prompts by integer dot products");
+  if (matmul_uses_dot(c, Phase::decode, DType::q4_0, 4096))
+    list.push_back("q4_0 tokens by integer dot products");
+  if (c.timestamps) list.push_back("timings of each operation");
+  if (c.memory_budget) list.push_back("free memory from the driver");
+  return list;
 }
 
 std::string warning(const DeviceInfo& d) {
@@ -50,6 +66,7 @@ nlohmann::json to_json(const DeviceInfo& d, bool chosen) {
   for (const Heap& h : d.heaps)
     j["heaps"].push_back(
         {{"size_bytes", h.size_bytes}, {"free_bytes", h.free_bytes}, {"device_local", h.device_local}});
+  j["fast_paths"] = fast_paths(c);
   for (const auto& [name, there] : features(c)) j["features"][name] = there;
   return j;
 }
@@ -70,6 +87,7 @@ void print(const DeviceInfo& d, bool chosen) {
   for (const auto& [name, there] : features(c)) (there ? have : lack) += " " + name;
   fmt::print("    has        {}\n", have.empty() ? " nothing optional" : have);
   if (!lack.empty()) fmt::print("    without    {}\n", lack);
+  for (const std::string& path : fast_paths(c)) fmt::print("    fast path   {}\n", path);
   if (!warning(d).empty()) fmt::print("    warning     {}\n", warning(d));
 }
 

@@ -35,8 +35,7 @@ void run_logits(const Flags& flags) {
   const std::vector<int> ids = flags.ids.empty() ? model.tokenizer().encode(flags.prompt) : flags.ids;
   require(!ids.empty(), ErrorKind::usage, "no prompt: give --ids 1,2,3 or -p TEXT");
   SessionOptions options = flags.model.session();
-  if (options.context == 0)
-    options.context = std::max(model.config().context_length, static_cast<uint32_t>(ids.size()));
+  if (options.context == 0) options.context = static_cast<uint32_t>(ids.size());
   Session session(model, options);
   const int slot = session.open();
   std::vector<float> logits;

@@ -1,5 +1,6 @@
 // The `spindle` command: chooses the subcommand, and turns errors into one line and an exit code.
 #include <csignal>
+#include <cstring>
 
 #include "app/command.h"
 #include "runtime/error.h"
@@ -9,6 +10,12 @@ namespace {
 // llama.cpp's short options of more than one letter, which the option parser would take apart.
 constexpr std::pair<const char*, const char*> kShort[] = {
     {"-ub", "--ubatch-size"}, {"-ctk", "--cache-type-k"}, {"-ctv", "--cache-type-v"}, {"-dev", "--device"}};
+
+// Options whose value may be any text, also one that looks like an option.
+bool takes_value(const std::string& word) {
+  return word == "-p" || word == "--prompt" || word == "-f" || word == "--file" || word == "-m" ||
+         word == "--model";
+}
 
 int run(int argc, char** argv) {
   CLI::App app("Spindle runs language models with long contexts on any Vulkan device.", "spindle");
@@ -21,8 +28,10 @@ int run(int argc, char** argv) {
   std::vector<std::string> arguments;
   for (int i = argc - 1; i > 0; i--) {  // the parser wants them backwards
     std::string word = argv[i];
+    const bool is_value = i > 1 && takes_value(argv[i - 1]);
     for (const auto& [brief, full] : kShort)
-      if (word == brief) word = full;
+      if (!is_value && (word == brief || word.starts_with(std::string(brief) + "=")))
+        word = full + word.substr(std::strlen(brief));
     arguments.push_back(word);
   }
   try {

@@ -15,13 +15,29 @@ struct Flags {
   SamplingFlags sampling;
   std::string prompt, file;
   int n = -1;
+  bool no_escape = false;
 };
 
+// \n, \t, \r, \", \' and \\ of a prompt on the command line, as llama.cpp.
+std::string unescape(const std::string& text) {
+  std::string out;
+  for (size_t i = 0; i < text.size(); i++) {
+    constexpr std::string_view from = "ntr\"'\\", to = "\n\t\r\"'\\";
+    const size_t which =
+        text[i] == '\\' && i + 1 < text.size() ? from.find(text[i + 1]) : std::string_view::npos;
+    out += which == std::string_view::npos ? text[i] : to[which];
+    if (which != std::string_view::npos) i++;
+  }
+  return out;
+}
+
 std::string read_prompt(const Flags& flags) {
-  if (flags.file.empty()) return flags.prompt;
+  if (flags.file.empty()) return flags.no_escape ? flags.prompt : unescape(flags.prompt);
   std::ifstream in(flags.file, std::ios::binary);
   require(in.good(), ErrorKind::usage, "-f {}: cannot be read", flags.file);
-  return {std::istreambuf_iterator<char>(in), {}};
+  std::string text{std::istreambuf_iterator<char>(in), {}};
+  if (text.ends_with('\n')) text.pop_back();  // the one that editors end a file with, as llama.cpp
+  return text;
 }
 
 void write(const std::string& text) {
@@ -45,7 +61,7 @@ void run(const Flags& flags) {
   loading.finish();
   describe(model);
   const Tokenizer& tokenizer = model.tokenizer();
-  const std::vector<int> ids = tokenizer.encode(prompt);
+  const std::vector<int> ids = tokenizer.encode(prompt, {.parse_special = true});
   require(!ids.empty(), ErrorKind::usage,
           "the prompt is empty and the model has no token to begin with: give -p TEXT");
 
@@ -91,6 +107,7 @@ void add_run(CLI::App& app) {
       ->add_option("-n,--predict", flags->n,
                    "tokens to generate; -1: until the text ends or the context is full")
       ->capture_default_str();
+  command->add_flag("--no-escape", flags->no_escape, "take \\n, \\t, ... in -p as they stand");
   flags->model.add(*command);
   flags->sampling.add(*command);
   flags->device.add(*command);

@@ -23,9 +23,18 @@ KvCache::KvCache(Device& device, std::vector<uint32_t> n_kv_heads, uint32_t head
           "cache: a page of {} tokens for each of {} sequences does not fit into a binding of {} bytes: try "
           "fewer sequences",
           shape_.page_tokens, options.n_slots, limit);
+  assert(options.context > 0);
   const uint32_t all = n_pages(options.context);
   pages_per_band_ = static_cast<uint32_t>(std::min<uint64_t>(all, pages_that_fit()));
   bands_.resize(ceil_div(all, pages_per_band_));
+  const uint64_t needed = full_bytes(), free = device.free_bytes();
+  require(free == 0 || needed <= free, ErrorKind::out_of_memory,
+          "a cache of {} positions for {} sequences needs {:.1f} GiB, {:.1f} free: try -c {} or -ctk f16 "
+          "-ctv f16",
+          options.context, options.n_slots, static_cast<double>(needed) / (1 << 30),
+          static_cast<double>(free) / (1 << 30),
+          static_cast<uint64_t>(0.9 * static_cast<double>(options.context) * static_cast<double>(free) /
+                                static_cast<double>(needed)));
   page_table_buffer_ = Buffer(device, uint64_t{4} * options.n_slots * all, Memory::shared, "page table");
   page_table_ = Tensor(page_table_buffer_, DType::u32, options.n_slots, all);
   std::ranges::fill(page_table_.host<uint32_t>(), 0u);

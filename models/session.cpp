@@ -15,7 +15,7 @@
 namespace spindle {
 namespace {
 
-constexpr uint32_t kMaxSlots = 32, kRing = 1024, kMinDepth = 256, kMaxRecordings = 64;
+constexpr uint32_t kMaxSlots = 32, kRing = 1024, kMinDepth = 256, kMaxRecordings = 64, kMaxContext = 1u << 30;
 
 using Clock = std::chrono::steady_clock;
 double seconds_since(Clock::time_point start) {
@@ -23,12 +23,22 @@ double seconds_since(Clock::time_point start) {
 }
 
 SessionOptions checked(SessionOptions o, const Model& model) {
-  if (o.context == 0) o.context = model.config().context_length;
+  require(o.context <= kMaxContext, ErrorKind::usage, "a context of {} positions, allowed are up to {}",
+          o.context, kMaxContext);
   require(o.n_slots >= 1 && o.n_slots <= kMaxSlots, ErrorKind::usage,
           "{} sequences at a time, allowed are 1 to {}", o.n_slots, kMaxSlots);
   require(o.prefill_chunk >= 1, ErrorKind::usage, "a prefill chunk of 0 tokens, allowed are 1 or more");
   require(o.page_tokens >= 16 && o.page_tokens <= 256 && std::has_single_bit(o.page_tokens), ErrorKind::usage,
           "pages of {} tokens, allowed are 16, 32, 64, 128 and 256", o.page_tokens);
+  if (o.context ==
+      0) {  // what the model was trained for, or as much of it as fits in nine tenths of the memory
+    uint64_t token_bytes = 0;
+    for (uint32_t heads : model.config().n_kv_heads)
+      token_bytes += (bytes_of(o.k_type, 1) + bytes_of(o.v_type, 1)) * heads * model.config().head_dim;
+    const uint64_t fits = model.device().free_bytes() / 10 * 9 / (token_bytes * o.n_slots);
+    o.context = static_cast<uint32_t>(
+        std::min<uint64_t>({model.config().context_length, std::max<uint64_t>(fits, 256), kMaxContext}));
+  }
   o.prefill_chunk = std::min(o.prefill_chunk, o.context);
   o.steps_in_flight = std::clamp(o.steps_in_flight, 1u, 64u);
   o.logit_rows = std::max(o.logit_rows, std::bit_ceil(o.n_slots));
@@ -46,15 +56,9 @@ Session::Session(const Model& model, const SessionOptions& options)
       transformer_(stream_, model, cache_, std::max(options_.prefill_chunk, std::bit_ceil(options_.n_slots)),
                    options_.logit_rows),
       slots_(options_.n_slots) {
-  const uint64_t needed = cache_.full_bytes(), free = model.device().free_bytes();
-  require(free == 0 || needed <= free, ErrorKind::out_of_memory,
-          "a cache of {} positions for {} sequences needs {:.1f} GiB, {:.1f} free: try -c {} or -ctk f16 "
-          "-ctv f16",
-          options_.context, options_.n_slots, static_cast<double>(needed) / (1 << 30),
-          static_cast<double>(free) / (1 << 30),
-          static_cast<uint32_t>(static_cast<double>(options_.context) * static_cast<double>(free) /
-                                static_cast<double>(needed) * 0.9));
-
+  require(std::bit_ceil(options_.n_slots) <= transformer_.max_rows(), ErrorKind::usage,
+          "{} sequences at a time: the activations of {} fit into a binding", options_.n_slots,
+          transformer_.max_rows());
   const uint32_t slots = options_.n_slots, decode_rows = std::bit_ceil(slots), rows = transformer_.max_rows();
   const std::vector<int> ends = model.end_ids();
   // The ring is as long as fits into a binding with one of each sequence; penalties look back at most that
@@ -88,7 +92,7 @@ Session::Session(const Model& model, const SessionOptions& options)
   calibrate();
 }
 
-Session::~Session() { stream_.wait(); }
+Session::~Session() { stream_.drain(); }
 
 // Times a product that the model needs anyway, so that submits can be bounded by what this device does in 100
 // ms.
@@ -105,9 +109,13 @@ void Session::calibrate() {
   for (int i = 0; i < 4; i++) matmul(stream_, Phase::prefill, y, w, x);
   const Recording recording = stream_.end();
   stream_.wait(stream_.submit(recording));  // compiles
-  const auto start = Clock::now();
-  stream_.wait(stream_.submit(recording));
-  model_.device().calibrate(recording.work().cost(), seconds_since(start));
+  double fastest = 1e9;
+  for (int i = 0; i < 3; i++) {
+    const auto start = Clock::now();
+    stream_.wait(stream_.submit(recording));
+    fastest = std::min(fastest, seconds_since(start));
+  }
+  model_.device().calibrate(recording.work().cost(), fastest);
 }
 
 const Session::Slot& Session::get(int slot) const {
@@ -137,7 +145,7 @@ int Session::open(const Sampling& s) {
   settings.repeat_last_n = s.repeat_last_n;
   settings.seed_low = static_cast<uint32_t>(s.seed);
   settings.seed_high = static_cast<uint32_t>(s.seed >> 32);
-  settings.sequence = sequences_++;
+  settings.sequence = s.sequence;
   settings.end_position = cache_.context();
   settings.ignore_end = s.ignore_end;
   const Tensor& to = decode_.sampling.settings;
@@ -173,6 +181,10 @@ void Session::write_row(Tensor rows, uint32_t index, Row row) {
 void Session::write_ring(int slot, uint32_t position, int id) {
   decode_.sampling.tokens.host<uint32_t>()[static_cast<uint32_t>(slot) * ring_ + position % ring_] =
       static_cast<uint32_t>(id);
+}
+
+void Session::clear_status(int slot) {
+  decode_.sampling.status.host<uint32_t>()[static_cast<size_t>(slot)] = SAMPLE_OK;
 }
 
 void Session::check_status(int slot) {
@@ -236,17 +248,29 @@ void Session::prefill(int slot, std::span<const int> ids, const PrefillOptions& 
   check_room(slot, all.size());
   stream_.wait();
   const auto start = Clock::now();
-  const Slot before = s;
+  clear_status(slot);
+  Slot before = s;
+  const bool contiguous = s.n_prefilled == s.tokens.size();
   try {
     prefill_all(slot, all, options);
   } catch (...) {
-    s = before;
-    cache_.truncate(static_cast<uint32_t>(slot), n_tokens(slot));
+    s = std::move(before);
+    roll_back(slot);
     throw;
   }
-  if (before.n_prefilled == before.tokens.size()) s.n_prefilled = n_tokens(slot);
+  if (contiguous) s.n_prefilled = n_tokens(slot);
   statistics_.prefill_tokens += all.size();
   statistics_.prefill_seconds += seconds_since(start);
+}
+
+// Makes cache and ring what they were when the sequence had its present tokens.
+void Session::roll_back(int slot) {
+  stream_.drain();
+  const std::vector<int>& tokens = get(slot).tokens;
+  const auto n = static_cast<uint32_t>(tokens.size());
+  cache_.truncate(static_cast<uint32_t>(slot), n);
+  for (uint32_t i = n - std::min(n, ring_); i < n; i++) write_ring(slot, i, tokens[i]);
+  clear_status(slot);
 }
 
 void Session::prefill_all(int slot, std::span<const int> all, const PrefillOptions& options) {
@@ -315,14 +339,22 @@ std::vector<float> Session::decode(int slot, int id) {
   Slot& s = slots_[static_cast<size_t>(slot)];
   check_ids({&id, 1});
   check_room(slot, 1);
+  require(!(s.next && s.emitted), ErrorKind::usage,
+          "sequence {}: a generated token waits to be continued, give it to prefill", slot);
   stream_.wait();
+  clear_status(slot);
   const auto position = static_cast<uint32_t>(s.tokens.size());
   cache_.reserve(static_cast<uint32_t>(slot), position + 1);
   write_row(decode_.rows, 0, {static_cast<uint32_t>(id), static_cast<uint32_t>(slot), position, 1});
   write_ring(slot, position, id);
   StepShape shape = shape_for(Phase::decode, 1, position + 1);
   shape.sample = false;
-  stream_.wait(run(shape));
+  try {
+    stream_.wait(run(shape));
+  } catch (...) {
+    roll_back(slot);
+    throw;
+  }
   s.tokens.push_back(id);
   s.next.reset();
   return read_logits(0);
@@ -331,10 +363,12 @@ std::vector<float> Session::decode(int slot, int id) {
 void Session::generate(std::span<const int> slots, uint32_t max_tokens, const OnToken& on_token) {
   std::vector<Active> active;
   for (int slot : slots) {
-    get(slot);
-    Slot& s = slots_[static_cast<size_t>(slot)];
-    require(s.next.has_value(), ErrorKind::usage,
+    require(std::ranges::count(slots, slot) == 1, ErrorKind::usage, "sequence {} is named twice", slot);
+    require(get(slot).next.has_value(), ErrorKind::usage,
             "sequence {}: there is nothing to continue, give it a prompt first", slot);
+  }
+  for (int slot : slots) {
+    Slot& s = slots_[static_cast<size_t>(slot)];
     if (max_tokens == 0) continue;
     Active a{slot, max_tokens};
     if (!s.emitted) {
@@ -350,7 +384,12 @@ void Session::generate(std::span<const int> slots, uint32_t max_tokens, const On
       return a.stopped || a.left == 0 || n_tokens(a.slot) >= cache_.context();
     });
     if (active.empty()) break;
-    decode_round(active, on_token);
+    try {
+      decode_round(active, on_token);
+    } catch (...) {
+      for (const Active& a : active) roll_back(a.slot);
+      throw;
+    }
   }
   statistics_.decode_seconds += seconds_since(start);
 }
@@ -359,6 +398,7 @@ void Session::generate(std::span<const int> slots, uint32_t max_tokens, const On
 // nothing from the host between them. What a stopped sequence did too much is rolled back.
 void Session::decode_round(std::vector<Active>& active, const OnToken& on_token) {
   stream_.wait();
+  for (const Active& a : active) clear_status(a.slot);  // a step too many may have met what is not finite
   const uint32_t rows = std::bit_ceil(static_cast<uint32_t>(active.size()));
   for (uint32_t i = 0; i < rows; i++) write_row(decode_.rows, i, {0, 0, 0, 0});
   uint32_t steps = UINT32_MAX, deepest = 0;

@@ -13,7 +13,7 @@
 namespace spindle {
 
 struct SessionOptions {
-  uint32_t context = 0;  // positions of a sequence; 0: what the model was trained for
+  uint32_t context = 0;  // positions of a sequence; 0: what the model was trained for, if it fits
   uint32_t n_slots = 1;  // sequences at a time, up to 32
   uint32_t prefill_chunk = 512;
   uint32_t logit_rows = 1;    // rows of logits of one step that PrefillOptions::on_logits may ask for
@@ -31,6 +31,7 @@ struct Sampling {
   float repeat_penalty = 1.0f;
   uint32_t repeat_last_n = 64;
   uint64_t seed = 0;
+  uint32_t sequence = 0;  // another draw of the same seed
   bool ignore_end = false;
 };
 
@@ -105,6 +106,8 @@ class Session {
   void write_row(Tensor rows, uint32_t index, Row row);
   void write_ring(int slot, uint32_t position, int id);
   void check_status(int slot);
+  void clear_status(int slot);
+  void roll_back(int slot);
   uint64_t run(const StepShape& shape);  // records if the shape is new, and submits
   StepShape shape_for(Phase phase, uint32_t rows, uint32_t n_positions) const;
   void decode_round(std::vector<Active>& active, const OnToken& on_token);
@@ -120,7 +123,6 @@ class Session {
   uint32_t ring_;  // tokens that the device remembers of each sequence
   StepState prefill_, decode_;
   std::vector<Slot> slots_;
-  uint32_t sequences_ = 0;
   std::map<StepShape, Recording> recordings_;
   SessionStatistics statistics_;
 };

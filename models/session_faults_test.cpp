@@ -76,6 +76,18 @@ TEST_CASE("memory that is full of NaN at first changes nothing") {
   spindle_layer_set({});
 }
 
+TEST_CASE("a device that is lost and stays so is an error, and nothing worse") {
+  spindle_layer_enable();
+  spindle_layer_set({});
+  generate(3);
+  const uint64_t n = spindle_layer_counts().fallible;
+  for (uint64_t k = 1; k <= n; k += quick() ? 61 : 17) {
+    spindle_layer_set({.fail_at = k, .fail_result = VK_ERROR_DEVICE_LOST, .fail_forever = true});
+    CHECK_THROWS_AS(generate(3), Error);
+  }
+  spindle_layer_set({});
+}
+
 TEST_CASE("a failure of any Vulkan call is one error, and the next run is right") {
   const std::vector<int> expected = generate(3);
   spindle_layer_enable();

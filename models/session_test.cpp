@@ -208,6 +208,51 @@ TEST_CASE("a prompt longer than the context is refused with both numbers and cha
   CHECK(session.n_tokens(slot) == 20);
 }
 
+TEST_CASE("a seed gives one text, whatever ran before, beside it or in flight") {
+  const RandomModel random{.head_dim = 16};
+  const Model model(device(), Gguf::parse(random.bytes(), "random"));
+  SessionOptions options;
+  options.n_slots = 3;
+  const std::vector<int> ids = random_ids(70, random.vocab, 1);
+  const auto texts = [&](Session& session, uint32_t n) {
+    std::vector<int> slots;
+    std::map<int, std::vector<int>> out;
+    for (uint32_t i = 0; i < n; i++) {
+      slots.push_back(session.open({.repeat_penalty = 1.2f, .seed = 42}));
+      session.prefill(slots.back(), ids);
+    }
+    session.generate(slots, 30, [&](int slot, int id) { return out[slot].push_back(id), true; });
+    for (int slot : slots) session.close(slot);
+    return out;
+  };
+  Session session(model, options);
+  const std::vector<int> first = texts(session, 1)[0];
+  CHECK(texts(session, 1)[0] == first);
+  for (const auto& [slot, text] : texts(session, 3)) CHECK(text == first);
+  options.steps_in_flight = 1;
+  options.share_prefixes = false;
+  Session careful(model, options);
+  for (const auto& [slot, text] : texts(careful, 3)) CHECK(text == first);
+  const int slot = session.open({.seed = 42, .sequence = 1});
+  session.prefill(slot, ids);
+  const int twice[] = {slot, slot};
+  CHECK_THROWS_WITH_AS(session.generate(twice, 1, [](int, int) { return true; }),
+                       doctest::Contains("named twice"), Error);
+  session.generate({&slot, 1}, 1, [](int, int) { return true; });
+  CHECK_THROWS_WITH_AS(session.decode(slot, 1), doctest::Contains("waits to be continued"), Error);
+}
+
+TEST_CASE("contexts that no memory holds are refused at once") {
+  const RandomModel random{.head_dim = 16};
+  const Model model(device(), Gguf::parse(random.bytes(), "random"));
+  for (uint32_t context : {1u << 30, (1u << 31) + 1, UINT32_MAX}) {
+    SessionOptions options;
+    options.context = context;
+    options.n_slots = 32;
+    CHECK_THROWS_AS(Session(model, options), Error);
+  }
+}
+
 TEST_CASE("a prompt that fails half way leaves the sequence as it was") {
   const RandomModel random{.head_dim = 16};
   const Model model(device(), Gguf::parse(random.bytes(), "random"));

@@ -3,6 +3,7 @@
 
 #include <cassert>
 #include <utility>
+#include <vector>
 
 #include "runtime/device.h"
 #include "runtime/handles.h"
@@ -42,17 +43,23 @@ Buffer::Buffer(Device& device, uint64_t bytes, Memory memory, const char* purpos
       VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT | VK_MEMORY_PROPERTY_HOST_COHERENT_BIT;
   // On a discrete GPU the memory both sides see is small or behind the bus: large arrays stay out of it.
   const bool unified = device.info().type == DeviceType::cpu || device.info().type == DeviceType::integrated;
+  std::vector<VkMemoryPropertyFlags> wishes;
+  if (memory == Memory::shared) wishes = {local | host, host};
+  else if (unified) wishes = {local | host, local, host};
+  else wishes = {local, host};
+  // A kind of memory may be full (256 MiB that both sides see, a small carve-out): then the next one serves.
   int type = -1;
-  if (memory == Memory::shared || unified)
-    type = find_memory_type(h.memory, need.memoryTypeBits, local | host);
-  if (type < 0 && memory == Memory::shared) type = find_memory_type(h.memory, need.memoryTypeBits, host);
-  if (type < 0 && memory == Memory::device) type = find_memory_type(h.memory, need.memoryTypeBits, local);
-  if (type < 0) type = find_memory_type(h.memory, need.memoryTypeBits, host);
-
-  VkMemoryAllocateInfo allocate{VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO};
-  allocate.allocationSize = need.size;
-  allocate.memoryTypeIndex = static_cast<uint32_t>(type < 0 ? 0 : type);
-  const VkResult got = vkAllocateMemory(h.device, &allocate, nullptr, &memory_);
+  VkResult got = VK_ERROR_OUT_OF_DEVICE_MEMORY;
+  for (VkMemoryPropertyFlags wish : wishes) {
+    const int candidate = find_memory_type(h.memory, need.memoryTypeBits, wish);
+    if (candidate < 0 || candidate == type) continue;
+    type = candidate;
+    VkMemoryAllocateInfo allocate{VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO};
+    allocate.allocationSize = need.size;
+    allocate.memoryTypeIndex = static_cast<uint32_t>(type);
+    got = vkAllocateMemory(h.device, &allocate, nullptr, &memory_);
+    if (got >= 0) break;
+  }
   VkResult bound = got;
   if (got >= 0) bound = vkBindBufferMemory(h.device, buffer_, memory_, 0);
   if (bound >= 0 && type >= 0 && (h.memory.memoryTypes[type].propertyFlags & host) == host) {

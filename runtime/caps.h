@@ -25,6 +25,9 @@ struct Caps {
   bool memory_budget = false;          // VK_EXT_memory_budget
   bool executable_properties = false;  // registers and spills of a compiled pipeline
 
+  // Whether a kernel may number the lanes of its subgroups: full ones, of the size that gl_SubgroupSize says.
+  bool known_subgroups() const { return subgroup && (subgroup_control || software); }
+
   uint32_t subgroup_size = 1, min_subgroup_size = 1, max_subgroup_size = 1;
   uint32_t max_workgroup_invocations = 128;
   uint32_t max_workgroup_count[3] = {65535, 65535, 65535};

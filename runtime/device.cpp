@@ -145,8 +145,8 @@ uint64_t Device::free_bytes() const {
   }
   for (const Heap& heap : info_.heaps)
     if (heap.device_local) heap_bytes = std::max(heap_bytes, heap.size_bytes);
-  if (info_.type == DeviceType::cpu || info_.type == DeviceType::integrated)
-    return std::min(heap_bytes, system_free_bytes());
+  if (info_.type == DeviceType::cpu) return system_free_bytes();  // its heap is nominal
+  if (info_.type == DeviceType::integrated) return std::min(heap_bytes, system_free_bytes());
   return heap_bytes > used_here ? heap_bytes - used_here : 0;
 }
 

@@ -102,7 +102,7 @@ void read_features(VkPhysicalDevice device, const std::set<std::string>& extensi
       executable.pipelineExecutableInfo && extensions.count("VK_KHR_pipeline_executable_properties");
 }
 
-void read_properties(VkPhysicalDevice device, bool v13, DeviceInfo& info) {
+void read_properties(VkPhysicalDevice device, DeviceInfo& info) {
   Caps& caps = info.caps;
   VkPhysicalDeviceShaderIntegerDotProductProperties dot{
       VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_PROPERTIES};
@@ -141,7 +141,7 @@ void read_properties(VkPhysicalDevice device, bool v13, DeviceInfo& info) {
   caps.software = info.type == DeviceType::cpu;
   const VkPhysicalDeviceLimits& l = p.properties.limits;
   caps.subgroup_size = caps.min_subgroup_size = caps.max_subgroup_size = p11.subgroupSize;
-  if (v13 && size_control.minSubgroupSize) {
+  if (size_control.minSubgroupSize) {  // 1.3, or VK_EXT_subgroup_size_control: others leave it 0
     caps.min_subgroup_size = size_control.minSubgroupSize;
     caps.max_subgroup_size = size_control.maxSubgroupSize;
   }
@@ -180,8 +180,10 @@ void read_memory(VkPhysicalDevice device, DeviceInfo& info) {
       heap.free_bytes =
           budget.heapBudget[i] > budget.heapUsage[i] ? budget.heapBudget[i] - budget.heapUsage[i] : 0;
     else
-      heap.free_bytes =
-          info.caps.software || !heap.device_local ? std::min(system, heap.size_bytes) : heap.size_bytes;
+      // A CPU's heap is nominal: lavapipe states 2 GiB whatever there is.
+      heap.free_bytes = info.caps.software  ? system
+                        : heap.device_local ? heap.size_bytes
+                                            : std::min(system, heap.size_bytes);
     info.heaps.push_back(heap);
   }
 }
@@ -241,6 +243,12 @@ uint64_t system_free_bytes() {
   return free;
 }
 
+namespace {
+std::atomic<uint64_t> loud_messages = 0;
+}
+
+uint64_t n_loud_validation_messages() { return loud_messages; }
+
 struct ValidationMessages {
   static VKAPI_ATTR VkBool32 VKAPI_CALL take(VkDebugUtilsMessageSeverityFlagBitsEXT,
                                              VkDebugUtilsMessageTypeFlagsEXT,
@@ -248,6 +256,7 @@ struct ValidationMessages {
                                              void* instance) {
     auto& self = *static_cast<Instance*>(instance);
     self.n_messages_++;
+    if (!self.quiet_) loud_messages++;
     if (!self.quiet_) fmt::print(stderr, "validation: {}\n", data->pMessage);
     return VK_FALSE;
   }
@@ -316,7 +325,7 @@ Instance::Instance(const DeviceOptions& options)
       info.unusable = "needs Vulkan 1.2";
     } else {
       const bool v13 = basic.apiVersion >= VK_API_VERSION_1_3;
-      read_properties(physical, v13, info);
+      read_properties(physical, info);
       read_features(physical, extensions_of(physical), v13, info.caps);
       read_memory(physical, info);
       if (find_queue_family(physical, info.caps.timestamps) < 0) info.unusable = "has no compute queue";

@@ -62,6 +62,9 @@ class Instance {
   std::vector<DeviceInfo> devices_;
 };
 
+// Messages of all instances of the process that were not quiet.
+uint64_t n_loud_validation_messages();
+
 // Memory the system could still give (MemAvailable, bounded by the cgroup), in bytes; 0 when unknown.
 uint64_t system_free_bytes();
 

@@ -58,6 +58,14 @@ Kernel::Kernel(Device& device, const KernelSpec& spec)
     create.stage.module = module;
     create.stage.pName = "main";
     create.stage.pSpecializationInfo = &constants;
+    // gl_SubgroupSize is the size that the compiler chose only when sizes may vary (Intel compiles for 8, 16
+    // or 32), and lanes are numbered without holes only when subgroups are full.
+    constexpr uint32_t group_non_uniform = 61;  // SPIR-V capability
+    const auto& capabilities = reflection_.capabilities;
+    if (!spec.subgroup_size && device.caps().subgroup_control &&
+        std::find(capabilities.begin(), capabilities.end(), group_non_uniform) != capabilities.end())
+      create.stage.flags |= VK_PIPELINE_SHADER_STAGE_CREATE_ALLOW_VARYING_SUBGROUP_SIZE_BIT |
+                            VK_PIPELINE_SHADER_STAGE_CREATE_REQUIRE_FULL_SUBGROUPS_BIT;
     if (spec.subgroup_size && device.caps().subgroup_control) {
       create.stage.pNext = &size;
       create.stage.flags = VK_PIPELINE_SHADER_STAGE_CREATE_REQUIRE_FULL_SUBGROUPS_BIT;

@@ -30,7 +30,7 @@ Stream::Stream(Device& device) : device_(device) {
 }
 
 Stream::~Stream() {
-  vkDeviceWaitIdle(device_.handles().device);
+  drain();
   recording_ = {};
   vkDestroySemaphore(device_.handles().device, timeline_, nullptr);
 }
@@ -43,9 +43,9 @@ void Stream::begin(bool profile) {
   VkCommandPoolCreateInfo pool{VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO};
   pool.queueFamilyIndex = device_.handles().queue_family;
   vk(vkCreateCommandPool(device_.handles().device, &pool, nullptr, &recording_.pool_), "vkCreateCommandPool");
-  recording_now_ = explicit_ = true;
   sets_left_ = 0;
   open_part();
+  recording_now_ = explicit_ = true;
 }
 
 Recording Stream::end() {
@@ -321,6 +321,14 @@ void Stream::wait(uint64_t ticket) {
   info.pSemaphores = &timeline_;
   info.pValues = &ticket;
   vk(vkWaitSemaphores(device_.handles().device, &info, UINT64_MAX), "vkWaitSemaphores");
+}
+
+void Stream::drain() noexcept {
+  VkSemaphoreWaitInfo info{VK_STRUCTURE_TYPE_SEMAPHORE_WAIT_INFO};
+  info.semaphoreCount = 1;
+  info.pSemaphores = &timeline_;
+  info.pValues = &ticket_;
+  if (ticket_) vkWaitSemaphores(device_.handles().device, &info, UINT64_MAX);
 }
 
 bool Stream::done(uint64_t ticket) const {

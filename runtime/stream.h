@@ -59,6 +59,7 @@ class Stream {
   uint64_t submit(const Recording& recording);
   void wait(uint64_t ticket);
   void wait() { wait(ticket_); }
+  void drain() noexcept;  // waits, and takes a lost device for done: for destructors
   bool done(uint64_t ticket) const;
   void run();                         // ends what was recorded without begin, submits it and waits
   std::vector<Timing> profile_run();  // the same, with the time of each kernel

@@ -9,7 +9,7 @@ int main(int argc, char** argv) {
   doctest::Context context(argc, argv);
   const int failed = context.run();
   if (context.shouldExit()) return failed;
-  const auto messages = spindle::test::device().instance().n_validation_messages();
+  const auto messages = spindle::n_loud_validation_messages();
   spindle::test::shared_device().reset();
   if (messages) fmt::print(stderr, "{} messages of the validation layer\n", messages);
   return failed ? failed : messages ? 1 : 0;

@@ -34,7 +34,7 @@ Variant choose(const Caps& caps, Phase phase, const CacheShape& cache, const Att
   v.split_keys = decode ? (caps.software ? 256 : 128) : 0;
   v.lanes = std::max(caps.software ? caps.subgroup_size : decode ? 64 : 128, caps.max_subgroup_size);
   v.unroll = 1;
-  if (!caps.subgroup) {
+  if (!caps.known_subgroups()) {
     v.span = v.rows = 1;
     v.keys = 4;
     return v;
@@ -56,7 +56,7 @@ Variant choose(const Caps& caps, Phase phase, const CacheShape& cache, const Att
 }
 
 KernelSpec kernel(const Caps& caps, const Variant& v, const CacheShape& cache) {
-  return {caps.subgroup ? &kShuffle : &kPlain,
+  return {caps.known_subgroups() ? &kShuffle : &kPlain,
           {v.lanes, v.span, v.rows, v.keys, v.unroll, cache.head_dim, static_cast<uint32_t>(cache.k_type),
            static_cast<uint32_t>(cache.v_type), v.split_keys}};
 }

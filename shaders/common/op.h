@@ -12,8 +12,8 @@ namespace spindle {
 // a result never depends on how many rows happen to be in a step.
 enum class Phase { prefill, decode };
 
-constexpr uint32_t ceil_div(uint32_t a, uint32_t b) { return (a + b - 1) / b; }
-constexpr uint64_t ceil_div(uint64_t a, uint64_t b) { return (a + b - 1) / b; }
+constexpr uint32_t ceil_div(uint32_t a, uint32_t b) { return a / b + (a % b != 0); }
+constexpr uint64_t ceil_div(uint64_t a, uint64_t b) { return a / b + (a % b != 0); }
 constexpr uint32_t round_up(uint32_t a, uint32_t b) { return ceil_div(a, b) * b; }
 
 // Lanes of a workgroup for work along a row: one subgroup on a CPU, where a barrier costs more than it saves.

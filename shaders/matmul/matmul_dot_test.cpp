@@ -188,7 +188,8 @@ TEST_CASE("products by dot products have the same bits for any tile, form and nu
     tiles.back().mixed = true;
   }
   for (DType type : kTypes) {
-    const Case c{type, 208, 288, 33};
+    // No fewer blocks than slices: lavapipe 26.1 crashes where a whole subgroup does not enter a loop.
+    const Case c{type, 208, 544, 33};
     for (Phase phase : kPhases) {
       size_t n_parts = 0;
       const std::vector<float> whole = c.run(device(), phase, 33),

@@ -1,0 +1,110 @@
+// The `spindle` program as people use it: what goes where, exit codes, and the words of its errors.
+#include <doctest/doctest.h>
+#include <fmt/core.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <fstream>
+#include <iterator>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "tests/shared_data.h"
+
+using namespace spindle;
+
+namespace {
+
+struct Output {
+  int code = 0;
+  std::string out, err;
+};
+
+std::string read_file(const std::string& path) {
+  std::ifstream in(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(in), {}};
+}
+
+Output spindle_command(const std::string& arguments) {
+  const std::string base = fmt::format("{}.test-{}", SPINDLE_EXECUTABLE, ::getpid());
+  const int status = std::system(
+      fmt::format("'{}' {} >'{}.out' 2>'{}.err'", SPINDLE_EXECUTABLE, arguments, base, base).c_str());
+  const Output o{WIFEXITED(status) ? WEXITSTATUS(status) : 128, read_file(base + ".out"),
+                 read_file(base + ".err")};
+  std::remove((base + ".out").c_str());
+  std::remove((base + ".err").c_str());
+  return o;
+}
+
+// One line that holds `words`, nothing on standard output, and the exit code.
+void check_error(const std::string& arguments, int code, const std::string& words) {
+  const Output o = spindle_command(arguments);
+  CAPTURE(arguments);
+  CAPTURE(o.err);
+  CHECK(o.code == code);
+  CHECK(o.out.empty());
+  CHECK(o.err.find(words) != std::string::npos);
+}
+
+}  // namespace
+
+TEST_CASE("spindle run writes the text and nothing else to standard output") {
+  const auto model = shared_or_skip("models/stories260K-f32.gguf");
+  if (!model) return;
+  const std::string expected = read_file((model->parent_path() / "stories260K.expected.txt").string());
+  const std::string base = fmt::format("run -m '{}' -p 'Once upon a time' --temp 0 -n 200", model->string());
+  for (const char* more :
+       {"", " -ub 7", " -ctk f32 -ctv f32 -b 3", " --limit-binding 16384", " --disable all"}) {
+    const Output o = spindle_command(base + more);
+    CAPTURE(more);
+    CHECK(o.code == 0);
+    CHECK(o.out == expected);
+    CHECK(o.err.find("tokens/s") != std::string::npos);
+  }
+}
+
+TEST_CASE("the model that ships runs without being named, and a seed gives one text") {
+  const Output a = spindle_command("run -p 'Once upon a time' -n 30 -s 7"),
+               b = spindle_command("run -p 'Once upon a time' -n 30 -s 7");
+  CHECK(a.code == 0);
+  CHECK(a.out.size() > 30);
+  CHECK(a.out.ends_with('\n'));
+  CHECK(a.out == b.out);
+}
+
+TEST_CASE("spindle eval logits prints log-probabilities as JSON") {
+  const Output o = spindle_command("eval logits --ids 1,300,301 --top 0 --json");
+  CHECK(o.code == 0);
+  const nlohmann::json top = nlohmann::json::parse(o.out)["top"];
+  CHECK(top.size() == 1024);
+  double sum = 0;
+  for (const auto& entry : top) sum += std::exp(entry[1].get<double>());
+  CHECK(sum == doctest::Approx(1));
+  CHECK(nlohmann::json::parse(spindle_command("eval logits --ids 1 --top 5 --json").out)["top"].size() == 5);
+}
+
+TEST_CASE("spindle devices lists what is there") {
+  const Output o = spindle_command("devices --json");
+  CHECK(o.code == 0);
+  const nlohmann::json list = nlohmann::json::parse(o.out);
+  REQUIRE(!list.empty());
+  CHECK(list[0].contains("subgroup_size"));
+  CHECK(list[0].contains("fast_paths"));
+}
+
+TEST_CASE("errors are one line with an exit code") {
+  check_error("", 2, "subcommand");
+  check_error("run --no-such-option", 2, "--no-such-option");
+  check_error("run -p x -ctk q9", 2, "q9");
+  check_error("run -m /no/such/file.gguf -p x", 3, "/no/such/file.gguf");
+  check_error("run -m / -p x", 3, "not a regular file");
+  check_error("run -p x --device nonsense", 4, "no such device");
+  check_error("run -p x --disable nonsense", 2, "no such feature");
+  check_error("run -c 4 -p 'Once upon a time there was'", 2, "the context 4");
+  check_error("run -c 4294967295 -p x", 2, "positions");
+  check_error("run -f /no/such/file", 2, "cannot be read");
+  check_error("run -p x --repeat-last-n 100000", 2, "at most 512");
+}
