@@ -58,10 +58,10 @@ void ModelFlags::add(CLI::App& command) {
       ->capture_default_str();
   group->add_option("-b,--batch-size", batch, "most prompt tokens at once")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+      ->check(CLI::Range(1u, 1u << 30));
   group->add_option("--ubatch-size", ubatch, "-ub: prompt tokens of one step, the prefill chunk")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+      ->check(CLI::Range(1u, 1u << 30));
   group->add_option("--cache-type-k", k_type, "-ctk: keys in the cache")
       ->capture_default_str()
       ->check(CLI::IsMember({"f16", "f32"}));

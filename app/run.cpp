@@ -1,5 +1,8 @@
 // `spindle run`: continues a prompt. Standard output carries the text alone.
+#include <unistd.h>
+
 #include <cstdio>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 
@@ -33,6 +36,9 @@ std::string unescape(const std::string& text) {
 
 std::string read_prompt(const Flags& flags) {
   if (flags.file.empty()) return flags.no_escape ? flags.prompt : unescape(flags.prompt);
+  std::error_code ignored;
+  require(!std::filesystem::is_directory(flags.file, ignored), ErrorKind::usage, "-f {}: is a directory",
+          flags.file);
   std::ifstream in(flags.file, std::ios::binary);
   require(in.good(), ErrorKind::usage, "-f {}: cannot be read", flags.file);
   std::string text{std::istreambuf_iterator<char>(in), {}};
@@ -77,6 +83,8 @@ void run(const Flags& flags) {
                   {.progress = [&](uint32_t done, uint32_t all) { prefilling.update(done, all); }});
   prefilling.finish();
 
+  // On a terminal the text reads whole: the prompt is shown before it, on standard error.
+  if (isatty(STDERR_FILENO) && isatty(STDOUT_FILENO)) fmt::print(stderr, "\n{}", prompt);
   Detokenizer text(tokenizer);
   text.skip(ids);
   double first_token = 0;

@@ -30,7 +30,11 @@ build() {
   shift
   folder=build
   [ "$preset" = release ] || folder=build-$preset
-  if [ ! -e "$folder/build.ninja" ]; then
+  # Anew when a target is unknown (a package was missing then) or when the checkout was moved.
+  known=1
+  for target in "$@"; do grep -qs "^build $target:" "$folder/build.ninja" || known=; done
+  grep -qs "^CMAKE_HOME_DIRECTORY:INTERNAL=$(pwd -P)\$" "$folder/CMakeCache.txt" || { rm -rf "$folder"; known=; }
+  if [ -z "$known" ]; then
     say "Configuring $folder"
     cmake --preset "$preset" >"$folder.log" 2>&1 || { cat "$folder.log" >&2; rm -f "$folder.log"; exit 1; }
     rm -f "$folder.log"
@@ -38,6 +42,7 @@ build() {
   if [ -t 2 ]; then
     cmake --build "$folder" --target "$@" >&2 || exit 1
   else
+    say "Building (a few minutes the first time; the log is in $folder/build.log)"
     cmake --build "$folder" --target "$@" >"$folder/build.log" 2>&1 || { tail -50 "$folder/build.log" >&2; exit 1; }
   fi
 }

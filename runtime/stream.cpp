@@ -137,8 +137,13 @@ VkDescriptorSet Stream::descriptor_set(const Kernel& kernel, std::span<const Ten
   VkDescriptorBufferInfo buffers[kDescriptorsPerSet];
   VkWriteDescriptorSet writes[kDescriptorsPerSet];
   uint32_t n = 0;
+  // What is left out is never accessed, but validation takes it for accessed: a binding that is written
+  // stands on another one that is (its hazards are known), one that is read on memory that nobody writes.
+  Tensor written;
+  for (const BindingReflection& b : kernel.reflection().bindings)
+    if (b.writes && tensors[b.index]) written = tensors[b.index];
   for (const BindingReflection& b : kernel.reflection().bindings) {
-    const Tensor& t = tensors[b.index];
+    const Tensor& t = tensors[b.index] || !b.writes ? tensors[b.index] : written;
     if (t) {
       assert(t.offset_bytes % kTensorAlignment == 0);
       require(t.bytes() <= device_.caps().max_binding_bytes,
