@@ -3,6 +3,7 @@
 #include "models/session.h"
 
 #include <doctest/doctest.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <cstdlib>
@@ -152,6 +153,8 @@ TEST_CASE("no submit exceeds the cost bound, and the text is the same") {
   check_text(*s, continue_greedily(session, {&prompt, 1}, kTokens)[0]);
   CHECK(session.stream().largest_cost() <= limits.limit_cost);
   CHECK(session.stream().n_submits() > kTokens + 1);  // steps were cut
+  fmt::print("  largest submit {:.3g} of a bound of {:.3g}, {} submits\n", session.stream().largest_cost(),
+             limits.limit_cost, session.stream().n_submits());
 
   if (kValidation) return;
   limits.limit_cost = 1;  // as far as it goes: every workgroup alone
