@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <cmath>
 #include <cstdlib>
 #include <filesystem>
 #include <random>
@@ -11,6 +12,17 @@
 #include "runtime/error.h"
 
 namespace spindle {
+
+CLI::Validator in_range(double least, double most) {
+  const std::string allowed = std::isinf(most) ? fmt::format("{:.10g} or more", least)
+                                               : fmt::format("{:.10g} to {:.10g}", least, most);
+  const auto check = [=](std::string& text) -> std::string {
+    double value = 0;
+    if (CLI::detail::lexical_cast(text, value) && value >= least && value <= most) return "";
+    return fmt::format("{}, allowed is {}", text, allowed);
+  };
+  return CLI::Validator(check, "");
+}
 
 double now_seconds() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
@@ -58,10 +70,10 @@ void ModelFlags::add(CLI::App& command) {
       ->capture_default_str();
   group->add_option("-b,--batch-size", batch, "most prompt tokens at once")
       ->capture_default_str()
-      ->check(CLI::Range(1u, 1u << 30));
+      ->check(in_range(1, 1 << 30));
   group->add_option("--ubatch-size", ubatch, "-ub: prompt tokens of one step, the prefill chunk")
       ->capture_default_str()
-      ->check(CLI::Range(1u, 1u << 30));
+      ->check(in_range(1, 1 << 30));
   group->add_option("--cache-type-k", k_type, "-ctk: keys in the cache")
       ->capture_default_str()
       ->check(CLI::IsMember({"f16", "f32"}));
@@ -95,25 +107,28 @@ void SamplingFlags::add(CLI::App& command) {
   auto* group = command.add_option_group("Sampling");
   group->add_option("-s,--seed", seed, "seed; negative: another one each time")->capture_default_str();
   group->add_option("--temp", sampling.temperature, "temperature; 0: always the most probable token")
-      ->capture_default_str();
+      ->capture_default_str()
+      ->check(in_range(0));
   group->add_option("--top-k", top_k, "keep the k most probable tokens; 0 or less: all")
       ->capture_default_str();
   group->add_option("--top-p", sampling.top_p, "keep the most probable tokens up to this sum")
-      ->capture_default_str();
+      ->capture_default_str()
+      ->check(in_range(0, 1));
   group->add_option("--min-p", sampling.min_p, "keep tokens at least this probable, relative to the best")
-      ->capture_default_str();
+      ->capture_default_str()
+      ->check(in_range(0, 1));
   group
       ->add_option("--repeat-penalty", sampling.repeat_penalty, "divide the logits of recent tokens; 1: none")
-      ->capture_default_str();
+      ->capture_default_str()
+      ->check(in_range(1e-6));
   group->add_option("--repeat-last-n", repeat_last_n, "how many tokens are recent, up to 512; -1: 512")
-      ->capture_default_str();
+      ->capture_default_str()
+      ->check(in_range(-1, SAMPLE_MAX_RECENT));
   group->add_flag("--ignore-eos", sampling.ignore_end, "go on after an end token");
 }
 
 Sampling SamplingFlags::resolve() const {
   Sampling s = sampling;
-  require(repeat_last_n <= SAMPLE_MAX_RECENT, ErrorKind::usage, "--repeat-last-n {}: at most {}",
-          repeat_last_n, SAMPLE_MAX_RECENT);
   s.top_k = top_k > 0 ? static_cast<uint32_t>(top_k) : 0;
   s.repeat_last_n = repeat_last_n < 0 ? SAMPLE_MAX_RECENT : static_cast<uint32_t>(repeat_last_n);
   s.seed = seed >= 0 ? static_cast<uint64_t>(seed) : std::random_device{}();

@@ -3,6 +3,7 @@
 #define SPINDLE_APP_COMMAND_H
 #include <CLI/CLI.hpp>
 #include <functional>
+#include <limits>
 #include <string>
 
 #include "models/session.h"
@@ -57,6 +58,9 @@ void say(fmt::format_string<Args...> format, Args&&... args) {
   fmt::print(stderr, "{}\n", fmt::format(format, std::forward<Args>(args)...));
 }
 
+// For CLI::Option::check: a number in [least, most], with an error that says so.
+CLI::Validator in_range(double least, double most = std::numeric_limits<double>::infinity());
+
 double now_seconds();
 void describe(const Model& model);  // device, model, position plan and warnings on standard error
 
@@ -64,6 +68,7 @@ void describe(const Model& model);  // device, model, position plan and warnings
 void add_run(CLI::App& app);
 void add_devices(CLI::App& app);
 void add_eval(CLI::App& app);
+void add_manual(CLI::App& app);
 
 }  // namespace spindle
 #endif

@@ -106,5 +106,22 @@ TEST_CASE("errors are one line with an exit code") {
   check_error("run -c 4 -p 'Once upon a time there was'", 2, "the context 4");
   check_error("run -c 4294967295 -p x", 2, "positions");
   check_error("run -f /no/such/file", 2, "cannot be read");
-  check_error("run -p x --repeat-last-n 100000", 2, "at most 512");
+  check_error("run -p x --repeat-last-n 100000", 2, "allowed is -1 to 512");
+  check_error("run -p x --temp -1", 2, "--temp: -1, allowed is 0 or more");
+  check_error("run -p x --top-p nan", 2, "--top-p: nan, allowed is 0 to 1");
+  check_error("rnu", 2, "'rnu' is not a command: run");
+  check_error("run --tmp 0", 2, "'--tmp' is not an option");
+  check_error("eval", 2, "a command is missing: logits");
+}
+
+TEST_CASE("the manual and the completions know every command") {
+  for (const std::string what : {"manual", "completion bash", "completion zsh", "completion fish"}) {
+    const Output o = spindle_command(what);
+    CAPTURE(what);
+    CHECK(o.code == 0);
+    CHECK(o.err.empty());
+    for (const char* word : {"run", "eval", "logits", "devices", "model", "temp", "cache"})
+      CHECK(o.out.find(word) != std::string::npos);
+  }
+  CHECK(spindle_command("completion csh").code == 2);
 }

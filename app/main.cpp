@@ -17,6 +17,34 @@ bool takes_value(const std::string& word) {
          word == "--model";
 }
 
+// The innermost subcommand that was given: "spindle eval logits".
+std::string chosen(const CLI::App& app) {
+  std::string path = app.get_name();
+  for (const CLI::App* a = &app; !a->get_subcommands().empty();) {
+    a = a->get_subcommands().front();
+    path += fmt::format(" {}", a->get_name());
+  }
+  return path;
+}
+
+// The parser's message, but words it could not place are named as they were typed.
+std::string explain(const CLI::App& app, const CLI::ParseError& e, int argc, char** argv) {
+  const CLI::App* command = &app;
+  while (!command->get_subcommands().empty()) command = command->get_subcommands().front();
+  const bool wants_subcommand = command->get_require_subcommand_min() > 0;
+  if (!wants_subcommand && dynamic_cast<const CLI::ExtrasError*>(&e) == nullptr) return e.what();
+  const std::vector<std::string> extra = app.remaining(true);
+  const std::string word =
+      extra.empty() ? argc > 1 && app.get_subcommands().empty() ? argv[1] : "" : extra.front();
+  std::string known;
+  for (const CLI::App* sub :
+       command->get_subcommands([](const CLI::App* a) { return !a->get_name().empty(); }))
+    known += fmt::format("{}{}", known.empty() ? "" : ", ", sub->get_name());
+  if (wants_subcommand && word.empty()) return fmt::format("a command is missing: {}", known);
+  if (wants_subcommand) return fmt::format("'{}' is not a command: {}", word, known);
+  return fmt::format("'{}' is not an option of this command", word);
+}
+
 int run(int argc, char** argv) {
   CLI::App app("Spindle runs language models with long contexts on any Vulkan device.", "spindle");
   app.set_version_flag("--version", "spindle " SPINDLE_VERSION);
@@ -25,6 +53,7 @@ int run(int argc, char** argv) {
   spindle::add_run(app);
   spindle::add_eval(app);
   spindle::add_devices(app);
+  spindle::add_manual(app);
   std::vector<std::string> arguments;
   for (int i = argc - 1; i > 0; i--) {  // the parser wants them backwards
     std::string word = argv[i];
@@ -37,8 +66,8 @@ int run(int argc, char** argv) {
   try {
     app.parse(arguments);
   } catch (const CLI::ParseError& e) {
-    const int code = app.exit(e);
-    return code == 0 ? 0 : static_cast<int>(spindle::ErrorKind::usage);
+    if (e.get_exit_code() == 0) return app.exit(e);  // help and version
+    spindle::fail(spindle::ErrorKind::usage, "{} (see {} --help)", explain(app, e, argc, argv), chosen(app));
   }
   return 0;
 }

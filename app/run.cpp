@@ -114,7 +114,8 @@ void add_run(CLI::App& app) {
   command
       ->add_option("-n,--predict", flags->n,
                    "tokens to generate; -1: until the text ends or the context is full")
-      ->capture_default_str();
+      ->capture_default_str()
+      ->check(in_range(-1, INT32_MAX));
   command->add_flag("--no-escape", flags->no_escape, "take \\n, \\t, ... in -p as they stand");
   flags->model.add(*command);
   flags->sampling.add(*command);
