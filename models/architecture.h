@@ -1,5 +1,6 @@
-// The vocabulary that architectures are written in: which tensors a layer has and which mechanisms it uses.
-// An architecture is a function that fills these structs; models/transformer.cpp alone reads them.
+// The vocabulary that architectures are written in: which tensors a model has and which mechanisms it uses.
+// An architecture is two functions that fill these structs; models/transformer*.cpp and weights.cpp read
+// them.
 #ifndef SPINDLE_MODELS_ARCHITECTURE_H
 #define SPINDLE_MODELS_ARCHITECTURE_H
 #include <functional>
@@ -8,43 +9,90 @@
 #include <vector>
 
 #include "models/config.h"
+#include "shaders/activation/activation_kind.h"
 
 namespace spindle {
 
 enum class Rope { none, interleaved, half_split };
-enum class Bias { none, optional, required };
+enum class Bias { none, optional, required };  // optional: where the file has one
 
 // A projection: tensors NAME.weight and, where there is one, NAME.bias.
 struct Linear {
-  std::string name;
+  std::string name;  // empty: there is none
   Bias bias = Bias::optional;
+  // Of a tensor that holds several: this one's first row, and the rows of all of them; 0: it is alone.
+  uint32_t first_row = 0, all_rows = 0;
+};
+
+enum class NormKind { rms, layer };
+enum class NormOver {
+  row,        // the whole of it
+  head,       // each head, with one weight [head_dim] for all
+  each_head,  // each head, with its own of the weights [heads, head_dim]
+};
+struct Norm {
+  std::string name;  // empty: there is none
+  NormKind kind = NormKind::rms;
+  Bias bias = Bias::none;
+  NormOver over = NormOver::row;
+  explicit operator bool() const { return !name.empty(); }
 };
 
 struct AttentionBlock {
-  std::string norm = "attn_norm";
+  Norm norm{"attn_norm"};
   Linear q{"attn_q"}, k{"attn_k"}, v{"attn_v"}, output{"attn_output"};
-  std::string q_norm, k_norm;  // RMS norm over each head; empty: none
+  double clamp_qkv = 0;  // q, k and v are held within -clamp .. clamp; 0: they are not
+  Norm q_norm, k_norm;   // after the clamp, before the rotation
   Rope rope = Rope::interleaved;
-  double scale = 0;  // of the scores; 0: 1 / sqrt(head_dim)
+  double unscaled_rope_base = 0;  // > 0: frequencies of this base, without the file's scaling
+  double scale = 0;               // of the scores; 0: 1 / sqrt(head_dim)
+  uint32_t window = 0;            // positions that a query sees, its own included; 0: all
+  double soft_cap = 0;            // scores become cap * tanh(score / cap); 0: none
+  double max_alibi_bias = 0;      // ALiBi's slopes are 2^(-bias / heads) and so on; 0: none
+  std::string sinks;              // a learned score for each head that no value belongs to; empty: none
+  Norm post_norm;                 // of what is added to the residual
 };
 
-struct FeedForward {  // down(silu(gate(x)) * up(x))
-  std::string norm = "ffn_norm";
+struct FeedForward {  // down(f(gate(x)) * up(x)), or down(f(up(x))) without a gate
+  Norm norm{"ffn_norm"};
   Linear gate{"ffn_gate"}, up{"ffn_up"}, down{"ffn_down"};
+  Activation activation = Activation::silu;
+  Norm post_norm;
 };
 
 // Names are those of GGUF after `blk.N.`.
 struct Layer {
   AttentionBlock attention;
   FeedForward feed_forward;
+  // Attention and feed-forward read the same x, each through its norm, which may be one and the same.
+  bool parallel = false;
+  double residual_scale = 1;  // of what both add
+  bool shares_norm() const { return parallel && attention.norm.name == feed_forward.norm.name; }
+};
+
+// What comes before and after the layers.
+struct Ends {
+  std::string token_embedding = "token_embd";
+  double embedding_scale = 1;
+  std::string position_embedding;  // learned, a row for each position; empty: none
+  Norm embedding_norm;
+  Norm output_norm{"output_norm"};
+  std::string output = "output";  // the token embedding where the file has no such tensor
+  double logit_scale = 1;
+  double logit_soft_cap = 0;  // after the scale; 0: none
 };
 
 struct Architecture {
   std::string name;  // general.architecture
+  std::function<Ends(const Config&)> ends;
   std::function<Layer(const Config&, int)> layer;
-  std::string token_embedding = "token_embd", output_norm = "output_norm";
-  std::string output = "output";  // the token embedding where the file has no such tensor
 };
+
+// q, k and v are rows of one tensor, unless the file has them one by one; likewise gate and up.
+void fuse_qkv(Layer& layer, const Config& c, int i);
+void fuse_gate_up(Layer& layer, const Config& c, int i);
+// Norms of a kind wherever the layer has any.
+void set_norms(Layer& layer, NormKind kind, Bias bias);
 
 // Every family that runs, in one explicit list (architectures/list.cpp).
 const std::vector<Architecture>& architectures();
@@ -54,6 +102,23 @@ const Architecture& get_architecture(std::string_view name);
 Architecture llama();
 Architecture qwen2();
 Architecture qwen3();
+Architecture gpt2();
+Architecture gptneox();
+Architecture starcoder2();
+Architecture stablelm();
+Architecture falcon();
+Architecture bloom();
+Architecture mpt();
+Architecture baichuan();
+Architecture phi3();
+Architecture olmo2();
+Architecture granite();
+Architecture minicpm();
+Architecture command_r();
+Architecture cohere2();
+Architecture gemma();
+Architecture gemma2();
+Architecture gemma3();
 
 }  // namespace spindle
 #endif

@@ -20,18 +20,38 @@ class Reader {
   uint32_t integer_or(const std::string& key, uint32_t otherwise, uint32_t least, uint32_t most) const {
     return file_.has(prefix_ + key) ? integer(key, least, most) : otherwise;
   }
-  double positive_or(const std::string& key, double otherwise) const {
+  std::optional<double> find_positive(const std::string& key) const {
     const std::optional<double> found = file_.find<double>(prefix_ + key);
     if (found && !(std::isfinite(*found) && *found > 0))
       file_.fail_value(prefix_ + key, fmt::format("found {}, expected a positive number", *found));
-    return found.value_or(otherwise);
+    return found;
+  }
+  double positive_or(const std::string& key, double otherwise) const {
+    return find_positive(key).value_or(otherwise);
+  }
+  // 0: the mechanism is off.
+  std::optional<double> find_limit(const std::string& key) const {
+    const std::optional<double> found = file_.find<double>(prefix_ + key);
+    if (found && !(std::isfinite(*found) && *found >= 0))
+      file_.fail_value(prefix_ + key, fmt::format("found {}, expected 0 or a positive number", *found));
+    return found;
+  }
+  std::optional<bool> find_flag(const std::string& key) const { return file_.find<bool>(prefix_ + key); }
+  // A flag for each layer.
+  std::vector<bool> flags_by_layer(const std::string& key, uint32_t n_layers) const {
+    const auto flags = file_.get<std::vector<bool>>(prefix_ + key);
+    if (flags.size() != n_layers)
+      file_.fail_value(prefix_ + key, fmt::format("found {} values for {} layers", flags.size(), n_layers));
+    return flags;
+  }
+  bool is_array(const std::string& key) const {
+    const GgufEntry* entry = file_.find_entry(prefix_ + key);
+    return entry && entry->value.index() >= kFirstArray;
   }
   // A number for all layers, or an array with one for each.
   std::vector<uint32_t> by_layer(const std::string& key, uint32_t n_layers, uint32_t least,
                                  uint32_t most) const {
-    const GgufEntry* entry = file_.find_entry(prefix_ + key);
-    if (!entry || entry->value.index() < kFirstArray)
-      return std::vector<uint32_t>(n_layers, integer(key, least, most));
+    if (!is_array(key)) return std::vector<uint32_t>(n_layers, integer(key, least, most));
     const auto values = file_.get<std::vector<uint64_t>>(prefix_ + key);
     if (values.size() != n_layers)
       file_.fail_value(prefix_ + key, fmt::format("found {} values for {} layers", values.size(), n_layers));
@@ -54,6 +74,35 @@ class Reader {
   const Gguf& file_;
   std::string prefix_;
 };
+
+// What only some families have.
+void read_mechanisms(Config& c, const Gguf& file, const Reader& read) {
+  c.embedding_scale = read.find_positive("embedding_scale");
+  c.residual_scale = read.find_positive("residual_scale");
+  c.logit_scale = read.find_positive("logit_scale");
+  c.attention_scale = read.find_positive("attention.scale");
+  c.clamp_qkv = read.find_limit("attention.clamp_kqv");
+  c.max_alibi_bias = read.find_limit("attention.max_alibi_bias");
+  c.attention_soft_cap = read.find_limit("attn_logit_softcapping");
+  c.logit_soft_cap = read.find_limit("final_logit_softcapping");
+  c.parallel_residual = read.find_flag("use_parallel_residual");
+  c.rope_finetuned = read.find_flag("rope.scaling.finetuned");
+  c.window_rope_base = read.find_positive("rope.freq_base_swa");
+  if (read.has("attention.sliding_window"))
+    c.window = read.integer("attention.sliding_window", 0, 0xffffffff);
+  const std::string pattern = "attention.sliding_window_pattern";
+  if (read.is_array(pattern)) {
+    c.windowed = read.flags_by_layer(pattern, c.n_layers);
+  } else if (read.has(pattern)) {
+    const uint32_t period = read.integer(pattern, 1, 4096);
+    for (uint32_t i = 0; i < c.n_layers; i++) c.windowed.push_back(i % period < period - 1);
+  }
+  for (const GgufTensor& t : file.tensors()) {
+    const std::string_view name = t.name;
+    if (name.starts_with("blk.0.")) c.tensors.emplace(name.substr(6));
+    else if (!name.starts_with("blk.")) c.tensors.emplace(name);
+  }
+}
 
 uint32_t largest(const std::vector<uint32_t>& v) {
   return v.empty() ? 0 : *std::max_element(v.begin(), v.end());
@@ -79,6 +128,11 @@ uint32_t Config::max_heads() const { return largest(n_heads); }
 uint32_t Config::max_kv_heads() const { return largest(n_kv_heads); }
 uint32_t Config::max_ffn_dim() const { return largest(ffn_dim); }
 
+uint32_t Config::window_of(int layer, uint32_t period, uint32_t default_window) const {
+  const auto i = static_cast<uint32_t>(layer);
+  return (windowed.empty() ? i % period < period - 1 : windowed[i]) ? window.value_or(default_window) : 0;
+}
+
 Config read_config(const Gguf& file) {
   Config c;
   c.architecture = file.get<std::string>("general.architecture");
@@ -93,7 +147,8 @@ Config read_config(const Gguf& file) {
                      ? read.by_layer("attention.head_count_kv", c.n_layers, 1, 4096)
                      : c.n_heads;
   c.ffn_dim = read.by_layer("feed_forward_length", c.n_layers, 1, 1 << 22);
-  c.norm_eps = read.positive_or("attention.layer_norm_rms_epsilon", 1e-5);
+  c.rms_eps = read.positive_or("attention.layer_norm_rms_epsilon", 1e-5);
+  c.layer_eps = read.positive_or("attention.layer_norm_epsilon", 1e-5);
   for (uint32_t i = 0; i < c.n_layers; i++)
     if (c.n_heads[i] % c.n_kv_heads[i] != 0)
       read.fail("attention.head_count_kv",
@@ -114,6 +169,7 @@ Config read_config(const Gguf& file) {
     read.fail("rope.dimension_count", fmt::format("found {}, expected an even number", c.n_rot));
   c.rope_base = read.positive_or("rope.freq_base", 10000);
   c.rope_scaling = read_rope_scaling(file, read, prefix);
+  read_mechanisms(c, file, read);
   return c;
 }
 

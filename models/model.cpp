@@ -23,7 +23,28 @@ std::vector<float> read_rope_divisors(const Gguf& file, const Config& config) {
   return divisors;
 }
 
+// What the vocabulary has words for but nobody computes yet.
+void require_supported(const Gguf& file, const Config& config, const Architecture& architecture) {
+  for (uint32_t i = 0; i < config.n_layers; i++) {
+    const AttentionBlock a = architecture.layer(config, static_cast<int>(i)).attention;
+    const char* lacking = a.max_alibi_bias > 0 ? "ALiBi"
+                          : a.window           ? "sliding windows"
+                          : a.soft_cap > 0     ? "soft caps of attention"
+                          : !a.sinks.empty()   ? "attention sinks"
+                                               : nullptr;
+    require(!lacking, ErrorKind::model_file, "{}: layer {} of this {} model needs {}, which is not supported",
+            file.file(), i, architecture.name, lacking);
+  }
+  for (const char* name : {"rope_factors_long.weight", "rope_factors_short.weight"})
+    require(!file.find_tensor(name), ErrorKind::model_file, "{}: tensor '{}': LongRoPE is not supported",
+            file.file(), name);
+}
+
 }  // namespace
+
+uint32_t Model::max_positions() const {
+  return ends_.position_embedding.empty() ? UINT32_MAX : config_.context_length;
+}
 
 Model::Model(Device& device, const std::string& path, const Weights::Progress& progress)
     : Model(device, Gguf::open(path), progress) {}
@@ -31,7 +52,9 @@ Model::Model(Device& device, const std::string& path, const Weights::Progress& p
 Model::Model(Device& device, Gguf file, const Weights::Progress& progress)
     : device_(device),
       config_((get_architecture(file.get<std::string>("general.architecture")), read_config(file))),
-      architecture_(get_architecture(config_.architecture)) {
+      architecture_(get_architecture(config_.architecture)),
+      ends_(architecture_.ends(config_)) {
+  require_supported(file, config_, architecture_);
   if (file.has("tokenizer.ggml.model")) {
     try {
       tokenizer_ = std::make_unique<Tokenizer>(file);
@@ -42,7 +65,7 @@ Model::Model(Device& device, Gguf file, const Weights::Progress& progress)
   } else {
     tokenizer_error_ = file.file() + ": the file has no tokenizer";
   }
-  const GgufTensor& embedding = file.get_tensor(architecture_.token_embedding + ".weight");
+  const GgufTensor& embedding = file.get_tensor(ends_.token_embedding + ".weight");
   require(embedding.dims[1] >= 1 && embedding.dims[1] <= 1u << 24, ErrorKind::model_file,
           "{}: tensor '{}': {} tokens, expected 1 to {}", file.file(), embedding.name, embedding.dims[1],
           1u << 24);

@@ -25,12 +25,16 @@ class Model {
   std::vector<int> end_ids() const { return tokenizer_ ? tokenizer_->end_ids() : std::vector<int>{}; }
   const Weights& weights() const { return *weights_; }
   const RopePlan& rope() const { return rope_; }
+  const Ends& ends() const { return ends_; }
+  // Positions that the model has embeddings for; where they are not learned, any number.
+  uint32_t max_positions() const;
   const std::vector<std::string>& warnings() const { return warnings_; }
 
  private:
   Device& device_;
   Config config_;
   Architecture architecture_;
+  Ends ends_;
   std::unique_ptr<Tokenizer> tokenizer_;
   std::string tokenizer_error_;
   std::unique_ptr<Weights> weights_;

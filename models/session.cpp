@@ -39,6 +39,8 @@ SessionOptions checked(SessionOptions o, const Model& model) {
     o.context = static_cast<uint32_t>(
         std::min<uint64_t>({model.config().context_length, std::max<uint64_t>(fits, 256), kMaxContext}));
   }
+  require(o.context <= model.max_positions(), ErrorKind::usage,
+          "a context of {} positions, the model has embeddings for {}", o.context, model.max_positions());
   o.prefill_chunk = std::min(o.prefill_chunk, o.context);
   o.steps_in_flight = std::clamp(o.steps_in_flight, 1u, 64u);
   o.logit_rows = std::max(o.logit_rows, std::bit_ceil(o.n_slots));

@@ -1,12 +1,14 @@
-// Turns an architecture and its weights into dispatches: the only reader of Architecture.
+// Turns an architecture and its weights into dispatches.
 #ifndef SPINDLE_MODELS_TRANSFORMER_H
 #define SPINDLE_MODELS_TRANSFORMER_H
 #include <compare>
+#include <deque>
 #include <vector>
 
 #include "models/kv_cache.h"
 #include "models/model.h"
 #include "runtime/arena.h"
+#include "shaders/matmul/matmul.h"
 #include "shaders/sample/sample.h"
 
 namespace spindle {
@@ -50,20 +52,36 @@ class Transformer {
   void reserve(const StepShape& shape);
 
  private:
+  // The activation buffer's first rows, as wide as they are this time.
+  Tensor view(Tensor t, const StepShape& shape, uint32_t cols) const;
+  void embedding(const StepShape& shape, Tensor rows);
   void layer(uint32_t i, const StepShape& shape, Tensor rows);
+  // y = what the block adds to the residual, x: its normed input; both [rows, dim], y may be x.
+  void attend(uint32_t i, const StepShape& shape, Tensor rows, Tensor y, Tensor x);
+  void feed_forward(uint32_t i, const StepShape& shape, Tensor y, Tensor x);
   void head(const StepShape& shape, const StepState& state);
+  // Rows of n_heads heads; without a norm nothing happens.
+  void norm(Tensor y, Tensor x, const Norm& norm, const NormWeights& weights, uint32_t n_heads = 1);
+  MatmulInput input(const StepShape& shape, Tensor x, std::initializer_list<const Weight*> weights);
+  uint32_t rope_table(const AttentionBlock& attention);
   uint64_t scratch_bytes(const StepShape& shape) const;
 
   Stream& stream_;
   const Model& model_;
   const KvCache& cache_;
   std::vector<Layer> layers_;
+  struct RopeTable {
+    double unscaled_base;  // 0: the model's plan
+    Buffer buffer;
+    Tensor table;
+  };
+  std::deque<RopeTable> rope_tables_;  // tensors point at the buffers
+  std::vector<uint32_t> layer_rope_;   // by layer; of rope_tables_
   uint32_t max_rows_, max_logit_rows_;
   Arena arena_;
-  Buffer rope_buffer_, scratch_;
-  Tensor x_, h_, q_, k_, v_, attended_, gate_, up_, last_;  // f32 [max rows, ...]
+  Buffer scratch_;
+  Tensor x_, h_, y_, q_, k_, v_, attended_, gate_, up_, last_;  // f32 [max rows, ...]; y_ in parallel layers
   Tensor quantized_;  // u32 words, of the rows that products read; none where the device has no use for it
-  Tensor rope_table_;
   std::vector<Tensor> logits_;
 };
 

@@ -10,12 +10,20 @@
 namespace spindle {
 namespace {
 
-// One tensor of the file and where it goes.
+// Bytes of a tensor of the file and where they go.
 struct Item {
   const GgufTensor* tensor;
   DType type;
+  uint64_t first_byte = 0, bytes = 0;
   Weight* matrix = nullptr;  // one of the two
   Tensor* vector = nullptr;
+  uint32_t rows = 1;  // of the vector
+};
+
+// Rows of a tensor: all, or as many as are asked for out of `all`.
+struct Range {
+  uint32_t first = 0, all = 0;
+  uint32_t of(uint32_t n) const { return all ? all : n; }
 };
 
 // Collects what is needed; every name, type and shape is checked here.
@@ -25,25 +33,38 @@ class Plan {
 
   bool has(const std::string& name) const { return file_.find_tensor(name) != nullptr; }
 
-  void matrix(const std::string& name, uint32_t n, uint32_t k, Weight& to) {
-    items_.push_back({&get(name, {k, n}), DType::f32});
-    items_.back().matrix = &to;
-    items_.back().type = type_of(*items_.back().tensor);
-    matrices.push_back({items_.back().type, n, k});
+  void matrix(const std::string& name, uint32_t n, uint32_t k, Weight& to, Range rows = {}) {
+    const GgufTensor& t = get(name, {k, rows.of(n)});
+    const DType type = type_of(t);
+    items_.push_back({&t, type, bytes_of(type, k) * rows.first, bytes_of(type, k) * n, &to});
+    matrices.push_back({type, n, k});
   }
-  void vector(const std::string& name, uint32_t n, Tensor& to) {
-    items_.push_back({&get(name, {n, 1}), DType::f32});
-    items_.back().vector = &to;
-    items_.back().type = type_of(*items_.back().tensor);
-    require(items_.back().type == DType::f32 || items_.back().type == DType::f16, ErrorKind::model_file,
-            "{}: tensor '{}' is {}, expected f32 or f16", file_.file(), name, info(items_.back().type).name);
-    vectors.push_back(n);
+  // f32 [rows, cols] on the device.
+  void vector(const std::string& name, uint32_t cols, uint32_t rows, Tensor& to, Range range = {}) {
+    const GgufTensor& t = get(name, {range.of(cols), rows});
+    const DType type = type_of(t);
+    require(type == DType::f32 || type == DType::f16, ErrorKind::model_file,
+            "{}: tensor '{}' is {}, expected f32 or f16", file_.file(), name, info(type).name);
+    items_.push_back(
+        {&t, type, bytes_of(type, range.first), bytes_of(type, uint64_t{cols} * rows), nullptr, &to, rows});
+    vectors.push_back(cols * rows);
   }
   void projection(const std::string& prefix, const Linear& linear, uint32_t n, uint32_t k, Projection& to) {
-    matrix(prefix + linear.name + ".weight", n, k, to.weight);
+    if (linear.name.empty()) return;
+    const Range rows{linear.first_row, linear.all_rows};
+    matrix(prefix + linear.name + ".weight", n, k, to.weight, rows);
     const std::string bias = prefix + linear.name + ".bias";
-    if (linear.bias == Bias::required || (linear.bias == Bias::optional && has(bias)))
-      vector(bias, n, to.bias);
+    if (takes(linear.bias, bias)) vector(bias, n, 1, to.bias, rows);
+  }
+  // Over rows of n_heads heads of head_dim elements.
+  void norm(const std::string& prefix, const Norm& norm, uint32_t n_heads, uint32_t head_dim,
+            NormWeights& to) {
+    if (!norm) return;
+    const uint32_t cols = norm.over == NormOver::row ? n_heads * head_dim : head_dim;
+    const uint32_t rows = norm.over == NormOver::each_head ? n_heads : 1;
+    vector(prefix + norm.name + ".weight", cols, rows, to.weight);
+    const std::string bias = prefix + norm.name + ".bias";
+    if (takes(norm.bias, bias)) vector(bias, cols, rows, to.bias);
   }
 
   const std::vector<Item>& items() const { return items_; }
@@ -59,6 +80,9 @@ class Plan {
   std::vector<uint32_t> vectors;
 
  private:
+  bool takes(Bias bias, const std::string& name) const {
+    return bias == Bias::required || (bias == Bias::optional && has(name));
+  }
   const GgufTensor& get(const std::string& name, std::array<uint64_t, 2> dims) {
     const GgufTensor* t = file_.find_tensor(name);
     require(t, ErrorKind::model_file, "{}: tensor '{}' is missing, expected [{}, {}]", file_.file(), name,
@@ -90,10 +114,14 @@ Weights::Weights(Stream& stream, const Gguf& file, const Config& c, const Archit
                  const Progress& progress) {
   Plan plan(file);
   layers_.resize(c.n_layers);
-  plan.matrix(architecture.token_embedding + ".weight", c.vocab_size, c.dim, embedding_);
-  plan.vector(architecture.output_norm + ".weight", c.dim, output_norm_);
-  const bool tied = !plan.has(architecture.output + ".weight");
-  if (!tied) plan.matrix(architecture.output + ".weight", c.vocab_size, c.dim, output_);
+  const Ends ends = architecture.ends(c);
+  plan.matrix(ends.token_embedding + ".weight", c.vocab_size, c.dim, embedding_);
+  if (!ends.position_embedding.empty())
+    plan.matrix(ends.position_embedding + ".weight", c.context_length, c.dim, position_embedding_);
+  plan.norm("", ends.embedding_norm, 1, c.dim, embedding_norm_);
+  plan.norm("", ends.output_norm, 1, c.dim, output_norm_);
+  const bool tied = !plan.has(ends.output + ".weight");
+  if (!tied) plan.matrix(ends.output + ".weight", c.vocab_size, c.dim, output_);
   for (uint32_t i = 0; i < c.n_layers; i++) {
     const Layer layer = architecture.layer(c, static_cast<int>(i));
     const AttentionBlock& a = layer.attention;
@@ -101,17 +129,19 @@ Weights::Weights(Stream& stream, const Gguf& file, const Config& c, const Archit
     LayerWeights& w = layers_[i];
     const std::string prefix = fmt::format("blk.{}.", i);
     const uint32_t q_dim = c.n_heads[i] * c.head_dim, kv_dim = c.n_kv_heads[i] * c.head_dim;
-    plan.vector(prefix + a.norm + ".weight", c.dim, w.attention_norm);
+    plan.norm(prefix, a.norm, 1, c.dim, w.attention_norm);
     plan.projection(prefix, a.q, q_dim, c.dim, w.q);
     plan.projection(prefix, a.k, kv_dim, c.dim, w.k);
     plan.projection(prefix, a.v, kv_dim, c.dim, w.v);
     plan.projection(prefix, a.output, c.dim, q_dim, w.output);
-    if (!a.q_norm.empty()) plan.vector(prefix + a.q_norm + ".weight", c.head_dim, w.q_norm);
-    if (!a.k_norm.empty()) plan.vector(prefix + a.k_norm + ".weight", c.head_dim, w.k_norm);
-    plan.vector(prefix + f.norm + ".weight", c.dim, w.feed_forward_norm);
+    plan.norm(prefix, a.q_norm, c.n_heads[i], c.head_dim, w.q_norm);
+    plan.norm(prefix, a.k_norm, c.n_kv_heads[i], c.head_dim, w.k_norm);
+    plan.norm(prefix, a.post_norm, 1, c.dim, w.attention_post_norm);
+    if (!layer.shares_norm()) plan.norm(prefix, f.norm, 1, c.dim, w.feed_forward_norm);
     plan.projection(prefix, f.gate, c.ffn_dim[i], c.dim, w.gate);
     plan.projection(prefix, f.up, c.ffn_dim[i], c.dim, w.up);
     plan.projection(prefix, f.down, c.dim, c.ffn_dim[i], w.down);
+    plan.norm(prefix, f.post_norm, 1, c.dim, w.feed_forward_post_norm);
   }
   plan.use("rope_freqs.weight");  // read by the model
   unused_ = plan.unused();
@@ -126,11 +156,11 @@ Weights::Weights(Stream& stream, const Gguf& file, const Config& c, const Archit
   store_ = WeightStore(stream.device(), plan.matrices, plan.vectors);
 
   uint64_t all = 0, done = 0;
-  for (const Item& item : plan.items()) all += item.tensor->bytes;
+  for (const Item& item : plan.items()) all += item.bytes;
   size_t next_matrix = 0, next_vector = 0;
   for (const Item& item : plan.items()) {
     const ReadBytes read = [&](uint64_t first, std::span<std::byte> to) {
-      file.read_tensor(*item.tensor, to, first);
+      file.read_tensor(*item.tensor, to, item.first_byte + first);
       done += to.size();
       if (progress) progress(done, all);
     };
@@ -139,7 +169,8 @@ Weights::Weights(Stream& stream, const Gguf& file, const Config& c, const Archit
       *item.matrix = store_.matrix(next_matrix++);
     } else {
       store_.load_vector(stream, next_vector, item.type, read);
-      *item.vector = store_.vector(next_vector++);
+      const Tensor all = store_.vector(next_vector++);
+      *item.vector = Tensor(*all.buffer, all.dtype, item.rows, all.cols / item.rows, all.offset_bytes);
     }
   }
   if (tied) output_ = embedding_;

@@ -16,9 +16,16 @@ struct Projection {
   Tensor bias;  // f32 [1, n], or none
 };
 
+struct NormWeights {
+  Tensor weight,
+      bias;  // f32 [1, n], or [heads, head_dim] where heads have weights of their own; bias or none
+};
+
+// What the layer does not have is empty.
 struct LayerWeights {
-  Tensor attention_norm, q_norm, k_norm, feed_forward_norm;
+  NormWeights attention_norm, q_norm, k_norm, attention_post_norm;
   Projection q, k, v, output;
+  NormWeights feed_forward_norm, feed_forward_post_norm;
   Projection gate, up, down;
 };
 
@@ -33,7 +40,9 @@ class Weights {
 
   const Weight& embedding() const { return embedding_; }
   const Weight& output() const { return output_; }  // the embedding itself where the model ties them
-  Tensor output_norm() const { return output_norm_; }
+  const Weight& position_embedding() const { return position_embedding_; }  // by position, or none
+  const NormWeights& embedding_norm() const { return embedding_norm_; }
+  const NormWeights& output_norm() const { return output_norm_; }
   const LayerWeights& layer(uint32_t i) const { return layers_[i]; }
   uint64_t bytes() const { return store_.bytes(); }
   // Tensors of the file that the architecture has no use for.
@@ -41,8 +50,8 @@ class Weights {
 
  private:
   WeightStore store_;
-  Weight embedding_, output_;
-  Tensor output_norm_;
+  Weight embedding_, position_embedding_, output_;
+  NormWeights embedding_norm_, output_norm_;
   std::vector<LayerWeights> layers_;
   std::vector<std::string> unused_;
 };

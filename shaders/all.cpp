@@ -3,15 +3,17 @@
 
 #include <algorithm>
 
+#include "shaders/activation/activation.h"
 #include "shaders/add/add.h"
 #include "shaders/attention/attention.h"
 #include "shaders/attention/cache_append.h"
 #include "shaders/embed/embed.h"
+#include "shaders/layer_norm/layer_norm.h"
+#include "shaders/limit/limit.h"
 #include "shaders/matmul/matmul.h"
 #include "shaders/rms_norm/rms_norm.h"
 #include "shaders/rope/rope.h"
 #include "shaders/sample/sample.h"
-#include "shaders/swiglu/swiglu.h"
 
 namespace spindle {
 
@@ -20,6 +22,7 @@ std::vector<KernelSpec> all_kernels(const Caps& caps) {
   const auto take = [&](std::vector<KernelSpec> more) { list.insert(list.end(), more.begin(), more.end()); };
   take(embed_kernels(caps));
   take(rms_norm_kernels(caps));
+  take(layer_norm_kernels(caps));
   take(matmul_kernels(caps));
   take(rope_kernels(caps));
   take(cache_append_kernels(caps));
@@ -36,7 +39,8 @@ std::vector<KernelSpec> all_kernels(const Caps& caps) {
       cache.k_type = cache.v_type = type;
       take(attention_kernels(caps, cache, {heads, 1.0f}));
     }
-  take(swiglu_kernels(caps));
+  take(activation_kernels(caps));
+  take(limit_kernels(caps));
   take(add_kernels(caps));
   take(sample_kernels(caps));
   std::sort(list.begin(), list.end());

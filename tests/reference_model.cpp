@@ -4,14 +4,17 @@
 #include <algorithm>
 #include <cmath>
 #include <random>
+#include <set>
 
+#include "shaders/activation/activation.h"
 #include "shaders/add/add.h"
 #include "shaders/attention/attention.h"
 #include "shaders/embed/embed.h"
+#include "shaders/layer_norm/layer_norm.h"
+#include "shaders/limit/limit.h"
 #include "shaders/matmul/matmul.h"
 #include "shaders/rms_norm/rms_norm.h"
 #include "shaders/rope/rope.h"
-#include "shaders/swiglu/swiglu.h"
 #include "tests/gguf_writer.h"
 
 namespace spindle::test {
@@ -21,32 +24,94 @@ ReferenceModel::ReferenceModel(const Gguf& file)
   for (const GgufTensor& t : file.tensors()) {
     std::vector<std::byte> bytes(t.bytes);
     file.read_tensor(t, bytes);
-    outputs_[t.name] = t.dims[1];
     tensors_[t.name] = reference::decode(*find_dtype_by_gguf(t.type), bytes);
   }
   config_.vocab_size = static_cast<uint32_t>(file.get_tensor("token_embd.weight").dims[1]);
+  ends_ = architecture_.ends(config_);
   std::vector<float> divisors;
   if (tensors_.count("rope_freqs.weight"))
     divisors.assign(tensor("rope_freqs.weight").begin(), tensor("rope_freqs.weight").end());
   rope_ = plan_rope(config_, divisors);
 }
 
+std::span<const double> ReferenceModel::find(const std::string& name) const {
+  const auto found = tensors_.find(name);
+  return found == tensors_.end() ? std::span<const double>() : std::span<const double>(found->second);
+}
+
 ReferenceModel::Values ReferenceModel::project(const Values& x, const std::string& prefix,
-                                               const Linear& linear) const {
-  const Values& w = tensor(prefix + linear.name + ".weight");
-  const auto bias = tensors_.find(prefix + linear.name + ".bias");
-  const bool biased = linear.bias != Bias::none && bias != tensors_.end();
-  const size_t n = outputs_.at(prefix + linear.name + ".weight"), k = w.size() / n;
+                                               const Linear& linear, uint32_t n) const {
+  std::span<const double> w = tensor(prefix + linear.name + ".weight"), bias;
+  if (linear.bias != Bias::none) bias = find(prefix + linear.name + ".bias");
+  const size_t all = linear.all_rows ? linear.all_rows : n, k = w.size() / all;
+  w = w.subspan(linear.first_row * k, n * k);
+  if (!bias.empty()) bias = bias.subspan(linear.first_row, n);
   Values y(x.size() / k * n);
-  reference::matmul(y, w, x, biased ? std::span<const double>(bias->second) : std::span<const double>(),
-                    static_cast<uint32_t>(x.size() / k));
+  reference::matmul(y, w, x, bias, static_cast<uint32_t>(x.size() / k));
   return y;
 }
 
-ReferenceModel::Values ReferenceModel::norm(const Values& x, const std::string& name) const {
+ReferenceModel::Values ReferenceModel::norm(const Values& x, const std::string& prefix, const Norm& norm,
+                                            uint32_t dim) const {
+  if (norm.name.empty()) return x;
+  const Values& weight = tensor(prefix + norm.name + ".weight");
   Values y(x.size());
-  reference::rms_norm(y, x, tensor(name + ".weight"), config_.norm_eps);
+  if (norm.over != NormOver::row) dim = config_.head_dim;
+  if (norm.kind == NormKind::rms) reference::rms_norm(y, x, dim, weight, config_.rms_eps);
+  else
+    reference::layer_norm(
+        y, x, dim, weight,
+        norm.bias == Bias::none ? std::span<const double>() : find(prefix + norm.name + ".bias"),
+        config_.layer_eps);
   return y;
+}
+
+ReferenceModel::Values ReferenceModel::embed(std::span<const Row> rows) const {
+  Values x(rows.size() * config_.dim), positions(x.size());
+  reference::embed(x, tensor(ends_.token_embedding + ".weight"), rows, ends_.embedding_scale);
+  if (!ends_.position_embedding.empty()) {
+    reference::embed(positions, tensor(ends_.position_embedding + ".weight"), rows, 1, EmbedBy::position);
+    reference::add(x, x, positions);
+  }
+  return norm(x, "", ends_.embedding_norm, config_.dim);
+}
+
+ReferenceModel::Values ReferenceModel::attend(uint32_t i, const AttentionBlock& a, const Values& x,
+                                              std::span<const uint32_t> positions) const {
+  const Config& c = config_;
+  const std::string prefix = fmt::format("blk.{}.", i);
+  const uint32_t q_dim = c.n_heads[i] * c.head_dim, kv_dim = c.n_kv_heads[i] * c.head_dim;
+  Values q = project(x, prefix, a.q, q_dim), k = project(x, prefix, a.k, kv_dim),
+         v = project(x, prefix, a.v, kv_dim);
+  if (a.clamp_qkv > 0)
+    for (Values* t : {&q, &k, &v}) reference::limit(*t, *t, 1, Limit::clamp, a.clamp_qkv);
+  q = norm(q, prefix, a.q_norm, q_dim);
+  k = norm(k, prefix, a.k_norm, kv_dim);
+  if (a.rope != Rope::none) {
+    const auto layout = a.rope == Rope::interleaved ? RopeLayout::interleaved : RopeLayout::half_split;
+    const std::vector<double> own = rope_frequencies(c.n_rot, a.unscaled_rope_base);
+    const bool scaled = a.unscaled_rope_base == 0;
+    for (const auto& [t, heads] : {std::pair{&q, c.n_heads[i]}, {&k, c.n_kv_heads[i]}})
+      reference::rope(*t, positions, scaled ? rope_.inv_freq : own, scaled ? rope_.magnitude : 1,
+                      {heads, c.head_dim, c.n_rot, layout});
+  }
+  Values y(q.size());
+  CacheShape cache;
+  cache.n_kv_heads = c.n_kv_heads[i];
+  cache.head_dim = c.head_dim;
+  const double scale = a.scale != 0 ? a.scale : 1 / std::sqrt(static_cast<double>(c.head_dim));
+  reference::attention(y, {}, q, k, v, positions, cache, {c.n_heads[i], static_cast<float>(scale)});
+  return norm(project(y, prefix, a.output, c.dim), prefix, a.post_norm, c.dim);
+}
+
+ReferenceModel::Values ReferenceModel::feed_forward(uint32_t i, const FeedForward& f, const Values& x) const {
+  const std::string prefix = fmt::format("blk.{}.", i);
+  const uint32_t n = config_.ffn_dim[i];
+  const Values up = project(x, prefix, f.up, n);
+  Values hidden(up.size());
+  if (f.gate.name.empty()) reference::activation(hidden, f.activation, up, {});
+  else reference::activation(hidden, f.activation, project(x, prefix, f.gate, n), up);
+  return norm(project(hidden, prefix, f.down, config_.dim), prefix, f.post_norm, config_.dim);
 }
 
 std::vector<double> ReferenceModel::logits(std::span<const int> ids) const {
@@ -58,41 +123,24 @@ std::vector<double> ReferenceModel::logits(std::span<const int> ids) const {
     rows.push_back({static_cast<uint32_t>(ids[i]), 0, i, 1});
     positions.push_back(i);
   }
-  Values x(size_t{n} * c.dim);
-  reference::embed(x, tensor(architecture_.token_embedding + ".weight"), rows);
+  Values x = embed(rows);
   for (uint32_t i = 0; i < c.n_layers; i++) {
     const Layer layer = architecture_.layer(c, static_cast<int>(i));
-    const AttentionBlock& a = layer.attention;
-    const FeedForward& f = layer.feed_forward;
     const std::string prefix = fmt::format("blk.{}.", i);
-    Values h = norm(x, prefix + a.norm);
-    Values q = project(h, prefix, a.q), k = project(h, prefix, a.k), v = project(h, prefix, a.v);
-    if (!a.q_norm.empty()) q = norm(q, prefix + a.q_norm);
-    if (!a.k_norm.empty()) k = norm(k, prefix + a.k_norm);
-    if (a.rope != Rope::none) {
-      const auto layout = a.rope == Rope::interleaved ? RopeLayout::interleaved : RopeLayout::half_split;
-      reference::rope(q, positions, rope_.inv_freq, rope_.magnitude,
-                      {c.n_heads[i], c.head_dim, c.n_rot, layout});
-      reference::rope(k, positions, rope_.inv_freq, rope_.magnitude,
-                      {c.n_kv_heads[i], c.head_dim, c.n_rot, layout});
-    }
-    Values y(q.size());
-    CacheShape cache;
-    cache.n_kv_heads = c.n_kv_heads[i];
-    cache.head_dim = c.head_dim;
-    const double scale = a.scale != 0 ? a.scale : 1 / std::sqrt(static_cast<double>(c.head_dim));
-    reference::attention(y, {}, q, k, v, positions, cache, {c.n_heads[i], static_cast<float>(scale)});
-    reference::add(x, x, project(y, prefix, a.output));
-    h = norm(x, prefix + f.norm);
-    Values gate = project(h, prefix, f.gate);
-    reference::swiglu(gate, gate, project(h, prefix, f.up));
-    reference::add(x, x, project(gate, prefix, f.down));
+    const Values before = x;
+    reference::add(x, x, attend(i, layer.attention, norm(x, prefix, layer.attention.norm, c.dim), positions),
+                   layer.residual_scale);
+    const Values& from = layer.parallel ? before : x;
+    reference::add(x, x,
+                   feed_forward(i, layer.feed_forward, norm(from, prefix, layer.feed_forward.norm, c.dim)),
+                   layer.residual_scale);
   }
-  const Values h = norm(x, architecture_.output_norm);
-  const bool tied = !tensors_.count(architecture_.output + ".weight");
+  const Values h = norm(x, "", ends_.output_norm, c.dim);
+  const bool tied = !tensors_.count(ends_.output + ".weight");
   Values out(size_t{n} * c.vocab_size);
-  reference::matmul(out, tensor((tied ? architecture_.token_embedding : architecture_.output) + ".weight"), h,
-                    {}, n);
+  reference::matmul(out, tensor((tied ? ends_.token_embedding : ends_.output) + ".weight"), h, {}, n);
+  reference::limit(out, out, ends_.logit_scale, ends_.logit_soft_cap > 0 ? Limit::soft_cap : Limit::none,
+                   ends_.logit_soft_cap);
   return out;
 }
 
@@ -121,50 +169,79 @@ std::vector<std::byte> encode(DType type, std::vector<float> values) {
 
 std::vector<std::byte> RandomModel::bytes() const {
   GgufWriter w;
-  const uint32_t dim = n_heads * head_dim, kv_dim = n_kv_heads * head_dim;
   const std::string p = architecture + ".";
   w.set("general.architecture", architecture);
   w.set(p + "block_count", n_layers);
-  w.set(p + "embedding_length", dim);
+  w.set(p + "embedding_length", dim ? dim : n_heads * head_dim);
   w.set(p + "context_length", context);
   w.set(p + "attention.head_count", n_heads);
   w.set(p + "attention.head_count_kv", n_kv_heads);
   w.set(p + "attention.key_length", head_dim);
   w.set(p + "attention.value_length", head_dim);
   w.set(p + "attention.layer_norm_rms_epsilon", 1e-5f);
+  w.set(p + "attention.layer_norm_epsilon", 2e-5f);
   w.set(p + "feed_forward_length", ffn_dim);
-  w.set(p + "rope.dimension_count", head_dim);
+  w.set(p + "rope.dimension_count", n_rot ? n_rot : head_dim);
+  for (const auto& [key, value] : keys) std::visit([&](auto v) { w.set(p + key, v); }, value);
+  // The settings and the tensors that a variant is told by say which tensors there are.
+  Config c = read_config(Gguf::parse(w.finish(), "random"));
+  c.tensors.insert(tensors.begin(), tensors.end());
+  const Architecture family = get_architecture(architecture);
+
   std::mt19937 engine(seed);
   std::normal_distribution<float> normal;
+  std::set<std::string> done;  // several parts may name one tensor
   const auto matrix = [&](const std::string& name, uint32_t n, uint32_t k, float scale = 1) {
+    if (!done.insert(name).second) return;
     std::vector<float> values(size_t{n} * k);
     for (float& v : values) v = normal(engine) * scale / std::sqrt(static_cast<float>(k));
     w.add_tensor(name, type, {k, n}, encode(type, values));
   };
-  const auto vector = [&](const std::string& name, uint32_t n, float centre) {
-    std::vector<float> values(n);
+  const auto vector = [&](const std::string& name, std::vector<uint64_t> dims, float centre) {
+    if (!done.insert(name).second) return;
+    std::vector<float> values(dims.size() == 2 ? dims[0] * dims[1] : dims[0]);
     for (float& v : values) v = centre + 0.1f * normal(engine);
-    w.add_tensor(name, {n}, values);
+    w.add_tensor(name, dims, values);
   };
-  matrix("token_embd.weight", vocab, dim, std::sqrt(static_cast<float>(dim)));
-  vector("output_norm.weight", dim, 1);
-  if (!tied) matrix("output.weight", vocab, dim, 2);
+  const auto takes = [&](Bias b) { return b == Bias::required || (b == Bias::optional && bias); };
+  const auto norm = [&](const std::string& prefix, const Norm& n, uint32_t row) {
+    if (!n) return;
+    std::vector<uint64_t> dims{n.over == NormOver::row ? row : head_dim};
+    if (n.over == NormOver::each_head) dims.push_back(row / head_dim);
+    vector(prefix + n.name + ".weight", dims, 1);
+    if (takes(n.bias)) vector(prefix + n.name + ".bias", dims, 0);
+  };
+  const auto linear = [&](const std::string& prefix, const Linear& l, uint32_t n, uint32_t k) {
+    if (l.name.empty()) return;
+    matrix(prefix + l.name + ".weight", l.all_rows ? l.all_rows : n, k);
+    if (takes(l.bias)) vector(prefix + l.name + ".bias", {l.all_rows ? l.all_rows : n}, 0);
+  };
+  const Ends ends = family.ends(c);
+  const float one = std::sqrt(static_cast<float>(c.dim)) / static_cast<float>(ends.embedding_scale);
+  matrix(ends.token_embedding + ".weight", vocab, c.dim, one);
+  if (!ends.position_embedding.empty()) matrix(ends.position_embedding + ".weight", context, c.dim, one);
+  norm("", ends.embedding_norm, c.dim);
+  norm("", ends.output_norm, c.dim);
+  if (!tied) matrix(ends.output + ".weight", vocab, c.dim, 2);
   for (uint32_t i = 0; i < n_layers; i++) {
+    const Layer l = family.layer(c, static_cast<int>(i));
+    const AttentionBlock& a = l.attention;
+    const FeedForward& f = l.feed_forward;
     const std::string b = fmt::format("blk.{}.", i);
-    vector(b + "attn_norm.weight", dim, 1);
-    matrix(b + "attn_q.weight", dim, dim);
-    matrix(b + "attn_k.weight", kv_dim, dim);
-    matrix(b + "attn_v.weight", kv_dim, dim);
-    matrix(b + "attn_output.weight", dim, dim);
-    if (bias || architecture == "qwen2")
-      for (const auto& [name, n] : {std::pair{"attn_q", dim}, {"attn_k", kv_dim}, {"attn_v", kv_dim}})
-        vector(b + name + ".bias", n, 0);
-    if (head_norms || architecture == "qwen3")
-      for (const char* name : {"attn_q_norm", "attn_k_norm"}) vector(b + name + ".weight", head_dim, 1);
-    vector(b + "ffn_norm.weight", dim, 1);
-    matrix(b + "ffn_gate.weight", ffn_dim, dim);
-    matrix(b + "ffn_up.weight", ffn_dim, dim);
-    matrix(b + "ffn_down.weight", dim, ffn_dim);
+    const uint32_t q_dim = n_heads * head_dim, kv_dim = n_kv_heads * head_dim;
+    norm(b, a.norm, c.dim);
+    linear(b, a.q, q_dim, c.dim);
+    linear(b, a.k, kv_dim, c.dim);
+    linear(b, a.v, kv_dim, c.dim);
+    linear(b, a.output, c.dim, q_dim);
+    norm(b, a.q_norm, q_dim);
+    norm(b, a.k_norm, kv_dim);
+    norm(b, a.post_norm, c.dim);
+    norm(b, f.norm, c.dim);
+    linear(b, f.gate, ffn_dim, c.dim);
+    linear(b, f.up, ffn_dim, c.dim);
+    linear(b, f.down, c.dim, ffn_dim);
+    norm(b, f.post_norm, c.dim);
   }
   return w.finish();
 }

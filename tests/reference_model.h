@@ -4,12 +4,15 @@
 #include <map>
 #include <span>
 #include <string>
+#include <utility>
+#include <variant>
 #include <vector>
 
 #include "models/architecture.h"
 #include "models/gguf.h"
 #include "models/positions.h"
 #include "runtime/dtype.h"
+#include "shaders/common/rows.h"
 
 namespace spindle::test {
 
@@ -24,23 +27,33 @@ class ReferenceModel {
  private:
   using Values = std::vector<double>;
   const Values& tensor(const std::string& name) const { return tensors_.at(name); }
-  Values project(const Values& x, const std::string& prefix, const Linear& linear) const;
-  Values norm(const Values& x, const std::string& name) const;
+  std::span<const double> find(const std::string& name) const;  // empty: there is none
+  Values project(const Values& x, const std::string& prefix, const Linear& linear, uint32_t n) const;
+  // Of rows of `dim` elements, or of heads; no norm: x.
+  Values norm(const Values& x, const std::string& prefix, const Norm& norm, uint32_t dim) const;
+  Values embed(std::span<const Row> rows) const;
+  Values attend(uint32_t i, const AttentionBlock& a, const Values& x,
+                std::span<const uint32_t> positions) const;
+  Values feed_forward(uint32_t i, const FeedForward& f, const Values& x) const;
 
   Config config_;
   Architecture architecture_;
+  Ends ends_;
   RopePlan rope_;
   std::map<std::string, Values> tensors_;
-  std::map<std::string, uint64_t> outputs_;  // rows of each matrix
 };
 
-// A small model with random weights, as the bytes of a GGUF file.
+// A small model of any family with random weights, as the bytes of a GGUF file.
 struct RandomModel {
   std::string architecture = "llama";
   uint32_t n_layers = 2, n_heads = 4, n_kv_heads = 2, head_dim = 64, ffn_dim = 96, vocab = 97, context = 4096;
-  DType type = DType::f32;  // of the matrices: f32 or f16
-  bool tied = false, bias = false, head_norms = false;
+  DType type = DType::f32;          // of the matrices: f32 or f16
+  bool tied = false, bias = false;  // bias: those that are optional
   uint32_t seed = 1;
+  uint32_t dim = 0;                                                               // 0: n_heads * head_dim
+  uint32_t n_rot = 0;                                                             // 0: head_dim
+  std::vector<std::pair<std::string, std::variant<float, bool, uint32_t>>> keys;  // after "ARCHITECTURE."
+  std::vector<std::string> tensors;  // by which the family tells its variants, see Config::tensors
   std::vector<std::byte> bytes() const;
 };
 

@@ -6,6 +6,7 @@ namespace spindle {
 Architecture llama() {
   Architecture a;
   a.name = "llama";
+  a.ends = [](const Config&) { return Ends{}; };
   a.layer = [](const Config&, int) { return Layer{}; };
   return a;
 }

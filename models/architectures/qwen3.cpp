@@ -8,8 +8,8 @@ Architecture qwen3() {
   a.name = "qwen3";
   a.layer = [base = a.layer](const Config& c, int i) {
     Layer l = base(c, i);
-    l.attention.q_norm = "attn_q_norm";
-    l.attention.k_norm = "attn_k_norm";
+    l.attention.q_norm = {.name = "attn_q_norm", .over = NormOver::head};
+    l.attention.k_norm = {.name = "attn_k_norm", .over = NormOver::head};
     l.attention.rope = Rope::half_split;
     return l;
   };

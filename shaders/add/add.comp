@@ -1,4 +1,4 @@
-// Sum, four elements an invocation; the last n % 4 one each.
+// Scaled sum, four elements an invocation; the last n % 4 one each.
 #version 450
 #include "shaders/add/add.h"
 
@@ -16,9 +16,9 @@ layout(push_constant) uniform Push { AddParameters p; };
 void main() {
   const uint i = gl_WorkGroupID.x * LANES + gl_LocalInvocationIndex, fours = p.n / 4;
   if (i < fours) {
-    y4[i] = a4[i] + b4[i];
+    y4[i] = a4[i] + p.factor * b4[i];
   } else if (i < fours + p.n % 4) {
     const uint at = fours * 3 + i;
-    y[at] = a[at] + b[at];
+    y[at] = a[at] + p.factor * b[at];
   }
 }

@@ -15,8 +15,10 @@ TEST_CASE("add equals its reference") {
     for (uint32_t rows : {1u, 3u, 17u}) {
       Tensors t(stream);
       const auto a = random_values(size_t{rows} * n, n), b = random_values(size_t{rows} * n, rows);
-      const Tensor y = t.f32(rows, n), in_a = t.f32(rows, n, a), in_b = t.f32(rows, n, b);
+      const Tensor y = t.f32(rows, n), scaled = t.f32(rows, n), in_a = t.f32(rows, n, a),
+                   in_b = t.f32(rows, n, b);
       add(stream, y, in_a, in_b);
+      add(stream, scaled, in_a, in_b, -0.3f);
       add(stream, in_a, in_a, in_b);  // a + b
       add(stream, in_b, in_b, in_b);  // 2 b
       stream.run();
@@ -26,6 +28,10 @@ TEST_CASE("add equals its reference") {
       for (size_t i = 0; i < a.size(); i++) magnitude[i] = std::abs(expected[i]);
       check_close(t.read(y), expected, kF32, magnitude, fmt::format("add [{}, {}]", rows, n));
       CHECK(t.read(in_a) == t.read(y));
+      reference::add(expected, a, b, -0.3f);
+      for (size_t i = 0; i < a.size(); i++) magnitude[i] = 2 * (std::abs(a[i]) + std::abs(b[i]));
+      check_close(t.read(scaled), expected, kF32, magnitude,
+                  fmt::format("add with a factor [{}, {}]", rows, n));
       CHECK(t.read(in_b) == std::vector<float>(twice.begin(), twice.end()));
     }
 }

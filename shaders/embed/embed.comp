@@ -18,8 +18,9 @@ layout(push_constant) uniform Push { EmbedParameters p; };
 
 void main() {
   const Row row = rows[gl_WorkGroupID.x];
-  if (row.in_use == 0 || row.token < p.first || row.token - p.first >= p.count) return;
-  const uint n_blocks = (p.dim + WEIGHT_BLOCK - 1) / WEIGHT_BLOCK, output_ = row.token - p.first;
+  const uint entry = p.by_position != 0 ? row.position : row.token;
+  if (row.in_use == 0 || entry < p.first || entry - p.first >= p.count) return;
+  const uint n_blocks = (p.dim + WEIGHT_BLOCK - 1) / WEIGHT_BLOCK, output_ = entry - p.first;
   const uint first_unit = weight_at(output_, n_blocks), first_scale = scale_at(output_, n_blocks);
   for (uint unit = gl_LocalInvocationIndex; unit * UNIT_INPUTS < p.dim; unit += LANES) {
     const uvec4 values = weight_values[first_unit + unit * WEIGHT_GROUP];
@@ -27,8 +28,8 @@ void main() {
     [[unroll]] for (uint step = 0; step < UNIT_INPUTS / 4; step++) {
       const vec4 v = weight_decode(values, step) * scale;
       const uint i = unit * UNIT_INPUTS + step * 4, at = gl_WorkGroupID.x * p.dim + i;
-      if (FOURS && i < p.dim) x4[at / 4] = v;
-      if (!FOURS) [[unroll]] for (uint c = 0; c < 4; c++) if (i + c < p.dim) x[at + c] = v[c];
+      if (FOURS && i < p.dim) x4[at / 4] = p.factor * v;
+      if (!FOURS) [[unroll]] for (uint c = 0; c < 4; c++) if (i + c < p.dim) x[at + c] = p.factor * v[c];
     }
   }
 }

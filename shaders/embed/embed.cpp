@@ -18,7 +18,7 @@ KernelSpec kernel(const Caps& caps, DType type, bool fours) {
 
 }  // namespace
 
-void embed(Stream& stream, Tensor x, const Weight& table, Tensor rows) {
+void embed(Stream& stream, Tensor x, const Weight& table, Tensor rows, float factor, EmbedBy by) {
   assert(x.cols == table.k && rows.cols == 4 && rows.rows == x.rows);
   const double row_bytes = static_cast<double>(table.bytes()) / table.n;
   for (const WeightPart& part : table.parts) {
@@ -26,7 +26,8 @@ void embed(Stream& stream, Tensor x, const Weight& table, Tensor rows) {
     const Work work{static_cast<double>(x.elements()) * share,
                     (x.rows * row_bytes + static_cast<double>(x.bytes())) * share};
     stream.dispatch(kernel(stream.caps(), table.type, table.k % 4 == 0), {x, part.values, part.scales, rows},
-                    EmbedParameters{table.k, part.first, part.count}, {x.rows}, work);
+                    EmbedParameters{table.k, part.first, part.count, by == EmbedBy::position, factor},
+                    {x.rows}, work);
   }
 }
 
@@ -38,12 +39,14 @@ std::vector<KernelSpec> embed_kernels(const Caps& caps) {
   return specs;
 }
 
-void reference::embed(std::span<double> x, std::span<const double> table, std::span<const Row> rows) {
+void reference::embed(std::span<double> x, std::span<const double> table, std::span<const Row> rows,
+                      double factor, EmbedBy by) {
   const size_t dim = x.size() / rows.size();
   for (size_t i = 0; i < rows.size(); i++)
-    if (rows[i].in_use)
-      std::copy_n(table.begin() + static_cast<ptrdiff_t>(rows[i].token * dim), dim,
-                  x.begin() + static_cast<ptrdiff_t>(i * dim));
+    if (rows[i].in_use) {
+      const size_t entry = by == EmbedBy::position ? rows[i].position : rows[i].token;
+      for (size_t k = 0; k < dim; k++) x[i * dim + k] = factor * table[entry * dim + k];
+    }
 }
 
 }  // namespace spindle

@@ -1,4 +1,4 @@
-// Embedding against its reference: every type, several parts, inactive rows.
+// Embedding against its reference: every type, several parts, inactive rows, by token and by position.
 #include "shaders/embed/embed.h"
 
 #include "shaders/weight/random_weight.h"
@@ -19,17 +19,20 @@ TEST_CASE("embed equals its reference, whatever the parts") {
     std::vector<Row> rows;
     std::vector<uint32_t> words;
     for (uint32_t i = 0; i < n_rows; i++) {
-      rows.push_back({i == 0 ? 0 : i == 1 ? vocabulary - 1 : i * 97 % vocabulary, 0, i, i != 4});
+      rows.push_back({i == 0 ? 0 : i == 1 ? vocabulary - 1 : i * 97 % vocabulary, 0, i * 37, i != 4});
       words.insert(words.end(), {rows[i].token, rows[i].slot, rows[i].position, rows[i].in_use});
     }
-    std::vector<double> expected(n_rows * dim, -7);  // what an inactive row keeps
-    const Tensor x = t.f32(n_rows, dim, expected);
-    embed(stream, x, loaded.weight(), t.u32(n_rows, 4, words));
-    stream.run();
-    reference::embed(expected, table.values, rows);
-    const std::vector<float> got = t.read(x);
-    CHECK_MESSAGE(std::vector<double>(got.begin(), got.end()) == expected,
-                  fmt::format("{} [{}]", info(type).name, dim));
+    for (EmbedBy by : {EmbedBy::token, EmbedBy::position}) {
+      const float factor = by == EmbedBy::token ? 1 : 0.5f;    // exact, either way
+      std::vector<double> expected(size_t{n_rows} * dim, -7);  // what an inactive row keeps
+      const Tensor x = t.f32(n_rows, dim, expected);
+      embed(stream, x, loaded.weight(), t.u32(n_rows, 4, words), factor, by);
+      stream.run();
+      reference::embed(expected, table.values, rows, factor, by);
+      const std::vector<float> got = t.read(x);
+      CHECK_MESSAGE(std::vector<double>(got.begin(), got.end()) == expected,
+                    fmt::format("{} [{}]", info(type).name, dim));
+    }
   };
   DeviceOptions options = DeviceOptions::from_environment();
   options.limit_binding = 65536;

@@ -23,19 +23,19 @@ void rms_norm(Stream& stream, Tensor y, Tensor x, Tensor weight, float eps) {
   assert(y.cols == x.cols && y.rows == x.rows && weight.cols == x.cols);
   const Work work{4.0 * static_cast<double>(x.elements()),
                   static_cast<double>(x.bytes() + y.bytes() + weight.bytes())};
-  stream.dispatch(kernel(stream.caps()), {y, x, weight}, RmsNormParameters{x.cols, eps}, {x.rows}, work);
+  stream.dispatch(kernel(stream.caps()), {y, x, weight}, RmsNormParameters{x.cols, weight.rows, eps},
+                  {x.rows}, work);
 }
 
 std::vector<KernelSpec> rms_norm_kernels(const Caps& caps) { return {kernel(caps)}; }
 
-void reference::rms_norm(std::span<double> y, std::span<const double> x, std::span<const double> weight,
-                         double eps) {
-  const size_t dim = weight.size();
+void reference::rms_norm(std::span<double> y, std::span<const double> x, size_t dim,
+                         std::span<const double> weight, double eps) {
   for (size_t row = 0; row < x.size(); row += dim) {
     double squares = 0;
     for (size_t i = 0; i < dim; i++) squares += x[row + i] * x[row + i];
     const double scale = 1 / std::sqrt(squares / static_cast<double>(dim) + eps);
-    for (size_t i = 0; i < dim; i++) y[row + i] = x[row + i] * scale * weight[i];
+    for (size_t i = 0; i < dim; i++) y[row + i] = x[row + i] * scale * weight[(row + i) % weight.size()];
   }
 }
 

@@ -11,9 +11,9 @@ layout(binding = 2) readonly buffer Weight { float weight[]; };
 layout(push_constant) uniform Push { RmsNormParameters p; };
 
 void main() {
-  const uint row = gl_WorkGroupID.x * p.dim;
+  const uint row = gl_WorkGroupID.x * p.dim, weights = gl_WorkGroupID.x % p.weight_rows * p.dim;
   float squares = 0;
   for (uint i = gl_LocalInvocationIndex; i < p.dim; i += LANES) squares = fma(x[row + i], x[row + i], squares);
   const float scale = 1 / sqrt(workgroup_sum(squares) / float(p.dim) + p.eps);
-  for (uint i = gl_LocalInvocationIndex; i < p.dim; i += LANES) y[row + i] = x[row + i] * scale * weight[i];
+  for (uint i = gl_LocalInvocationIndex; i < p.dim; i += LANES) y[row + i] = x[row + i] * scale * weight[weights + i];
 }

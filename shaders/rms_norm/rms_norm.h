@@ -10,18 +10,22 @@ namespace spindle {
 #endif
 
 struct RmsNormParameters {
-  uint dim;  // elements of a row
+  uint dim;          // elements of a row
+  uint weight_rows;  // row r takes row r % weight_rows of the weight
   float eps;
 };
 
 #ifdef __cplusplus
-// y, x: f32 [rows, dim], may be the same tensor; weight: f32 [1, dim].
+// y, x: f32 [rows, dim], may be the same tensor; weight: f32 [weight rows, dim]: one, or one
+// for each head where rows are heads.
 void rms_norm(Stream& stream, Tensor y, Tensor x, Tensor weight, float eps);
 std::vector<KernelSpec> rms_norm_kernels(const Caps& caps);
 
 namespace reference {
-void rms_norm(std::span<double> y, std::span<const double> x, std::span<const double> weight, double eps);
-}
+// weight: [weight rows, dim].
+void rms_norm(std::span<double> y, std::span<const double> x, size_t dim, std::span<const double> weight,
+              double eps);
+}  // namespace reference
 }  // namespace spindle
 #endif
 #endif
