@@ -80,6 +80,7 @@ void ModelFlags::add(CLI::App& command) {
   group->add_option("--cache-type-v", v_type, "-ctv: values in the cache")
       ->capture_default_str()
       ->check(CLI::IsMember({"f16", "f32"}));
+  positions.add(command);
 }
 
 std::string ModelFlags::file() const {
@@ -100,6 +101,7 @@ SessionOptions ModelFlags::session() const {
   o.prefill_chunk = std::min(batch, ubatch);
   o.k_type = *find_dtype(k_type);
   o.v_type = *find_dtype(v_type);
+  o.rope = positions.rope();
   return o;
 }
 
@@ -166,6 +168,13 @@ void Progress::finish() {
   shown_ = false;
 }
 
+void describe(const Session& session) {
+  say("positions  {}", session.rope().description);
+  if (session.context() > session.model().config().context_length)
+    say("warning: a context of {} positions; the model was trained for {}: see --rope-scaling",
+        session.context(), session.model().config().context_length);
+}
+
 void describe(const Model& model) {
   const DeviceInfo& d = model.device().info();
   const Config& c = model.config();
@@ -174,7 +183,6 @@ void describe(const Model& model) {
       "MiB of weights",
       c.name, c.architecture, c.n_layers, c.max_heads(), c.max_kv_heads(), c.head_dim, c.vocab_size,
       c.context_length, static_cast<double>(model.weights().bytes()) / (1 << 20));
-  say("positions  {}", model.rope().description);
   for (const std::string& warning : model.warnings()) say("warning: {}", warning);
 }
 

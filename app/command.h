@@ -6,6 +6,7 @@
 #include <limits>
 #include <string>
 
+#include "app/position_flags.h"
 #include "models/session.h"
 
 namespace spindle {
@@ -23,6 +24,7 @@ struct ModelFlags {
   std::string path;
   uint32_t context = 0, batch = 2048, ubatch = 512;
   std::string k_type = "f16", v_type = "f16";
+  PositionFlags positions;
   void add(CLI::App& command);
   std::string file() const;  // --model, or the model that ships
   SessionOptions session() const;
@@ -62,12 +64,14 @@ void say(fmt::format_string<Args...> format, Args&&... args) {
 CLI::Validator in_range(double least, double most = std::numeric_limits<double>::infinity());
 
 double now_seconds();
-void describe(const Model& model);  // device, model, position plan and warnings on standard error
+void describe(const Model& model);      // device, model and warnings on standard error
+void describe(const Session& session);  // the position plan in force
 
 // Each adds its subcommand; the callback's work happens when it is chosen.
 void add_run(CLI::App& app);
 void add_devices(CLI::App& app);
 void add_eval(CLI::App& app);
+void add_positions(CLI::App& app);
 void add_manual(CLI::App& app);
 
 }  // namespace spindle

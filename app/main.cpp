@@ -53,6 +53,7 @@ int run(int argc, char** argv) {
   spindle::add_run(app);
   spindle::add_eval(app);
   spindle::add_devices(app);
+  spindle::add_positions(app);
   spindle::add_manual(app);
   std::vector<std::string> arguments;
   for (int i = argc - 1; i > 0; i--) {  // the parser wants them backwards

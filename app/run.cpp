@@ -73,9 +73,7 @@ void run(const Flags& flags) {
 
   Session session(model, flags.model.session());
   const Sampling sampling = flags.sampling.resolve();
-  if (session.context() > model.config().context_length)
-    say("warning: a context of {} positions; the model was trained for {} and gets worse beyond them",
-        session.context(), model.config().context_length);
+  describe(session);
   const int slot = session.open(sampling);
   if (sampling.temperature > 0) say("seed    {}", sampling.seed);
   Progress prefilling("prefill", "tokens");

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "models/positions_file.h"
 #include "runtime/error.h"
 
 namespace spindle {
@@ -108,20 +109,6 @@ uint32_t largest(const std::vector<uint32_t>& v) {
   return v.empty() ? 0 : *std::max_element(v.begin(), v.end());
 }
 
-RopeScaling read_rope_scaling(const Gguf& file, const Reader& read, const std::string& prefix) {
-  RopeScaling s;
-  // A missing type with a factor means linear; factor 0 or none at all is 1.
-  double factor = file.get_or<double>(prefix + "rope.scaling.factor", 0);
-  if (factor == 0) factor = file.get_or<double>(prefix + "rope.scale_linear", 0);
-  if (!std::isfinite(factor) || factor < 0)
-    read.fail("rope.scaling.factor", fmt::format("found {}, expected a positive number", factor));
-  s.factor = factor == 0 ? 1 : factor;
-  s.type = file.get_or<std::string>(prefix + "rope.scaling.type", s.factor == 1 ? "none" : "linear");
-  if (s.type != "none" && s.type != "linear")
-    read.fail("rope.scaling.type", fmt::format("'{}' is not supported; supported are: none, linear", s.type));
-  return s;
-}
-
 }  // namespace
 
 uint32_t Config::max_heads() const { return largest(n_heads); }
@@ -168,7 +155,7 @@ Config read_config(const Gguf& file) {
   if (c.n_rot % 2 != 0)
     read.fail("rope.dimension_count", fmt::format("found {}, expected an even number", c.n_rot));
   c.rope_base = read.positive_or("rope.freq_base", 10000);
-  c.rope_scaling = read_rope_scaling(file, read, prefix);
+  c.rope = read_rope_request(file, prefix);
   read_mechanisms(c, file, read);
   return c;
 }

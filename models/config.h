@@ -10,13 +10,9 @@
 #include <vector>
 
 #include "models/gguf.h"
+#include "models/positions.h"
 
 namespace spindle {
-
-struct RopeScaling {
-  std::string type = "none";  // as the file spells it
-  double factor = 1;
-};
 
 struct Config {
   std::string architecture;  // general.architecture
@@ -30,7 +26,7 @@ struct Config {
   uint32_t n_rot = 0;                 // rotated elements of a head
   double rms_eps = 0, layer_eps = 0;  // of RMS norms and layer norms
   double rope_base = 10000;
-  RopeScaling rope_scaling;
+  RopeRequest rope;  // what the file says of its scaling
 
   // What only some families have; nothing where the file says nothing. Scales are positive.
   std::optional<double> embedding_scale, residual_scale, logit_scale, attention_scale, window_rope_base;

@@ -1,27 +1,10 @@
 // Loading: header, settings, tokenizer, then the weights.
 #include "models/model.h"
 
-#include <cmath>
-
 #include "runtime/error.h"
 
 namespace spindle {
 namespace {
-
-// The file's divisors of the rotary frequencies; empty when it has none.
-std::vector<float> read_rope_divisors(const Gguf& file, const Config& config) {
-  const GgufTensor* t = file.find_tensor("rope_freqs.weight");
-  if (!t) return {};
-  require(t->type == 0 && t->elements() == config.n_rot / 2, ErrorKind::model_file,
-          "{}: tensor 'rope_freqs.weight': expected {} F32 values, got {}", file.file(), config.n_rot / 2,
-          t->elements());
-  std::vector<float> divisors(t->elements());
-  file.read_tensor(*t, std::as_writable_bytes(std::span(divisors)));
-  for (float d : divisors)
-    require(std::isfinite(d) && d > 0, ErrorKind::model_file,
-            "{}: tensor 'rope_freqs.weight': found {}, expected positive numbers", file.file(), d);
-  return divisors;
-}
 
 // What the vocabulary has words for but nobody computes yet.
 void require_supported(const Gguf& file, const Config& config, const Architecture& architecture) {
@@ -35,9 +18,6 @@ void require_supported(const Gguf& file, const Config& config, const Architectur
     require(!lacking, ErrorKind::model_file, "{}: layer {} of this {} model needs {}, which is not supported",
             file.file(), i, architecture.name, lacking);
   }
-  for (const char* name : {"rope_factors_long.weight", "rope_factors_short.weight"})
-    require(!file.find_tensor(name), ErrorKind::model_file, "{}: tensor '{}': LongRoPE is not supported",
-            file.file(), name);
 }
 
 }  // namespace
@@ -73,10 +53,18 @@ Model::Model(Device& device, Gguf file, const Weights::Progress& progress)
   require(!tokenizer_ || static_cast<uint32_t>(tokenizer_->n_tokens()) <= config_.vocab_size,
           ErrorKind::model_file, "{}: the tokenizer has {} tokens, the embedding {}", file.file(),
           tokenizer_ ? tokenizer_->n_tokens() : 0, config_.vocab_size);
-  rope_ = plan_rope(config_, read_rope_divisors(file, config_));
+  divisors_ = read_rope_divisors(file, config_.n_rot);
   Stream stream(device);
   weights_ = std::make_unique<Weights>(stream, file, config_, architecture_, progress);
   for (const std::string& name : weights_->unused()) warnings_.push_back("tensor '" + name + "' is not used");
+}
+
+RopePlan Model::plan_rope(uint32_t context, const RopeRequest& person) const {
+  RopeRequest file = config_.rope;
+  file.divisors =
+      divisors_.choose(context, file.original_context.value_or(static_cast<double>(config_.context_length)));
+  return spindle::plan_rope({config_.head_dim, config_.n_rot, config_.rope_base, config_.context_length},
+                            override_rope(file, person));
 }
 
 const Tokenizer& Model::tokenizer() const {

@@ -4,7 +4,7 @@
 #include <string>
 
 #include "models/architecture.h"
-#include "models/positions.h"
+#include "models/positions_file.h"
 #include "models/tokenizer.h"
 #include "models/weights.h"
 
@@ -24,7 +24,9 @@ class Model {
   // Ids that end a text; empty without a tokenizer.
   std::vector<int> end_ids() const { return tokenizer_ ? tokenizer_->end_ids() : std::vector<int>{}; }
   const Weights& weights() const { return *weights_; }
-  const RopePlan& rope() const { return rope_; }
+  // The rotary plan of a session with so long a context; what `person` says goes before what the file says.
+  // Throws ErrorKind::usage for what makes no sense.
+  RopePlan plan_rope(uint32_t context, const RopeRequest& person = {}) const;
   const Ends& ends() const { return ends_; }
   // Positions that the model has embeddings for; where they are not learned, any number.
   uint32_t max_positions() const;
@@ -38,7 +40,7 @@ class Model {
   std::unique_ptr<Tokenizer> tokenizer_;
   std::string tokenizer_error_;
   std::unique_ptr<Weights> weights_;
-  RopePlan rope_;
+  RopeDivisors divisors_;
   std::vector<std::string> warnings_;
 };
 

@@ -81,11 +81,30 @@ void check_golden(const std::string& name) {
 }  // namespace
 
 TEST_CASE("golden models agree, as one chunk and token by token") {
-  for (const char* name :
-       {"llama-gqa",         "llama-tied",       "llama-bias", "llama-f16",  "qwen2",       "qwen3",
-        "llama-rope-linear", "llama-rope-freqs", "gpt2",       "gptneox",    "gptneox-seq", "starcoder2",
-        "stablelm",          "stablelm-12b",     "falcon",     "falcon-40b", "olmo2",       "granite",
-        "minicpm",           "command-r",        "gemma",      "baichuan-7b"})
+  for (const char* name : {"llama-gqa",
+                           "llama-tied",
+                           "llama-bias",
+                           "llama-f16",
+                           "qwen2",
+                           "qwen3",
+                           "llama-rope-linear",
+                           "llama-rope-freqs",
+                           "llama-yarn",
+                           "llama-yarn-attn",
+                           "gpt2",
+                           "gptneox",
+                           "gptneox-seq",
+                           "starcoder2",
+                           "stablelm",
+                           "stablelm-12b",
+                           "falcon",
+                           "falcon-40b",
+                           "olmo2",
+                           "granite",
+                           "minicpm",
+                           "command-r",
+                           "gemma",
+                           "baichuan-7b"})
     check_golden(name);
 }
 

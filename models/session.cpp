@@ -52,11 +52,12 @@ SessionOptions checked(SessionOptions o, const Model& model) {
 Session::Session(const Model& model, const SessionOptions& options)
     : model_(model),
       options_(checked(options, model)),
+      rope_(model.plan_rope(options_.context, options_.rope)),
       stream_(model.device()),
       cache_(model.device(), model.config().n_kv_heads, model.config().head_dim,
              {options_.n_slots, options_.context, options_.page_tokens, options_.k_type, options_.v_type}),
-      transformer_(stream_, model, cache_, std::max(options_.prefill_chunk, std::bit_ceil(options_.n_slots)),
-                   options_.logit_rows),
+      transformer_(stream_, model, rope_, cache_,
+                   std::max(options_.prefill_chunk, std::bit_ceil(options_.n_slots)), options_.logit_rows),
       slots_(options_.n_slots) {
   require(std::bit_ceil(options_.n_slots) <= transformer_.max_rows(), ErrorKind::usage,
           "{} sequences at a time: the activations of {} fit into a binding", options_.n_slots,

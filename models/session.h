@@ -20,6 +20,7 @@ struct SessionOptions {
   uint32_t page_tokens = 64;  // 16 to 256, a power of two
   DType k_type = DType::f16, v_type = DType::f16;
   uint32_t steps_in_flight = 4;  // decode steps submitted before the first one's token is read
+  RopeRequest rope;              // how positions are extended, instead of what the file says
   bool share_prefixes = true;    // whole pages of a prompt that another sequence has computed already
 };
 
@@ -58,6 +59,7 @@ class Session {
   const Model& model() const { return model_; }
   uint32_t context() const { return cache_.context(); }
   uint32_t prefill_chunk() const { return transformer_.max_rows(); }
+  const RopePlan& rope() const { return rope_; }
   const KvCache& cache() const { return cache_; }
   Stream& stream() { return stream_; }
   const SessionStatistics& statistics() const { return statistics_; }
@@ -116,6 +118,7 @@ class Session {
 
   const Model& model_;
   SessionOptions options_;
+  RopePlan rope_;
   Stream stream_;
   KvCache cache_;
   Transformer transformer_;

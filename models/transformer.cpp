@@ -24,9 +24,14 @@ uint32_t aligned_rows(uint32_t cols) {
 
 }  // namespace
 
-Transformer::Transformer(Stream& stream, const Model& model, const KvCache& cache, uint32_t max_rows,
-                         uint32_t max_logit_rows)
-    : stream_(stream), model_(model), cache_(cache), max_rows_(max_rows), max_logit_rows_(max_logit_rows) {
+Transformer::Transformer(Stream& stream, const Model& model, const RopePlan& rope, const KvCache& cache,
+                         uint32_t max_rows, uint32_t max_logit_rows)
+    : stream_(stream),
+      model_(model),
+      rope_(rope),
+      cache_(cache),
+      max_rows_(max_rows),
+      max_logit_rows_(max_logit_rows) {
   const Config& c = model.config();
   for (uint32_t i = 0; i < c.n_layers; i++)
     layers_.push_back(model.architecture().layer(c, static_cast<int>(i)));
@@ -75,9 +80,9 @@ uint32_t Transformer::rope_table(const AttentionBlock& attention) {
   for (uint32_t i = 0; i < rope_tables_.size(); i++)
     if (rope_tables_[i].unscaled_base == base) return i;
   const uint32_t cols = model_.config().n_rot;
-  const std::vector<float> table =
-      base > 0 ? make_rope_table(rope_frequencies(cols, base), 1, cache_.context())
-               : make_rope_table(model_.rope().inv_freq, model_.rope().magnitude, cache_.context());
+  const std::vector<float> table = base > 0
+                                       ? make_rope_table(rope_frequencies(cols, base), 1, cache_.context())
+                                       : make_rope_table(rope_.inv_freq, rope_.magnitude, cache_.context());
   Buffer buffer(stream_.device(), table.size() * 4, Memory::device, "rotary table");
   rope_tables_.push_back({base, std::move(buffer), {}});
   RopeTable& made = rope_tables_.back();

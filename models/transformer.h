@@ -36,8 +36,8 @@ struct StepState {
 class Transformer {
  public:
   // max_rows: of one step; it is lowered until every activation fits into a binding.
-  Transformer(Stream& stream, const Model& model, const KvCache& cache, uint32_t max_rows,
-              uint32_t max_logit_rows);
+  Transformer(Stream& stream, const Model& model, const RopePlan& rope, const KvCache& cache,
+              uint32_t max_rows, uint32_t max_logit_rows);
 
   uint32_t max_rows() const { return max_rows_; }
   uint32_t max_logit_rows() const { return max_logit_rows_; }
@@ -68,6 +68,7 @@ class Transformer {
 
   Stream& stream_;
   const Model& model_;
+  const RopePlan rope_;
   const KvCache& cache_;
   std::vector<Layer> layers_;
   struct RopeTable {

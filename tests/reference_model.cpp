@@ -28,10 +28,11 @@ ReferenceModel::ReferenceModel(const Gguf& file)
   }
   config_.vocab_size = static_cast<uint32_t>(file.get_tensor("token_embd.weight").dims[1]);
   ends_ = architecture_.ends(config_);
-  std::vector<float> divisors;
-  if (tensors_.count("rope_freqs.weight"))
-    divisors.assign(tensor("rope_freqs.weight").begin(), tensor("rope_freqs.weight").end());
-  rope_ = plan_rope(config_, divisors);
+  RopeRequest request = config_.rope;
+  request.divisors =
+      read_rope_divisors(file, config_.n_rot)
+          .choose(config_.context_length, request.original_context.value_or(config_.context_length));
+  rope_ = plan_rope({config_.head_dim, config_.n_rot, config_.rope_base, config_.context_length}, request);
 }
 
 std::span<const double> ReferenceModel::find(const std::string& name) const {

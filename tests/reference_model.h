@@ -10,7 +10,7 @@
 
 #include "models/architecture.h"
 #include "models/gguf.h"
-#include "models/positions.h"
+#include "models/positions_file.h"
 #include "runtime/dtype.h"
 #include "shaders/common/rows.h"
 

@@ -1,4 +1,5 @@
 // Rotates one pair of every head of one row in each invocation: the angle is put together once for all heads.
+// Further invocations copy the elements that are not rotated, where somebody needs them elsewhere or scaled.
 #version 450
 #include "shaders/common/rows.h"
 #include "shaders/rope/rope.h"
@@ -6,23 +7,37 @@
 layout(constant_id = 0) const uint LANES = 32;
 layout(local_size_x = 32, local_size_x_id = 0) in;
 
-layout(binding = 0) buffer X { float x[]; };
-layout(binding = 1) readonly buffer Rows { Row rows[]; };
-layout(binding = 2) readonly buffer Table { vec2 table[]; };  // (cos, sin)
+layout(binding = 0) writeonly buffer Y { float y[]; };
+layout(binding = 1) readonly buffer X { float x[]; };
+layout(binding = 2) readonly buffer Rows { Row rows[]; };
+layout(binding = 3) readonly buffer Table { vec2 table[]; };  // (cos, sin)
 layout(push_constant) uniform Push { RopeParameters p; };
 
 void main() {
-  const uint index = gl_GlobalInvocationID.x, row = index / p.n_pairs, pair = index % p.n_pairs;
+  const uint index = gl_GlobalInvocationID.x, row = index / p.n_lanes, pair = index % p.n_lanes;
   if (row >= p.n_rows || rows[row].in_use == 0) return;
   const uint position = rows[row].position;
-  const vec2 lo = table[(position % ROPE_STEP) * p.n_pairs + pair];
-  const vec2 hi = table[(ROPE_STEP + position / ROPE_STEP) * p.n_pairs + pair];
-  const float c = lo.x * hi.x - lo.y * hi.y, s = lo.x * hi.y + lo.y * hi.x;
-  const uint first = p.half_split != 0 ? pair : 2 * pair, second = p.half_split != 0 ? pair + p.n_pairs : 2 * pair + 1;
+  const uint wrapped = p.modulo != 0 ? position % p.modulo : position;
+  const uint at = min(wrapped / p.divide + p.offset, p.cap);
+  float scale = 1;
+  if (p.slope != 0) scale = max(1, p.base + p.slope * log(float((position + p.log_offset) / p.log_width) + 1));
+
+  float c = scale, s = 0;
+  uint first = 2 * pair, second = 2 * pair + 1;  // not rotated
+  if (pair < p.n_pairs) {
+    const vec2 lo = table[(at % ROPE_STEP) * p.n_pairs + pair];
+    const vec2 hi = table[(ROPE_STEP + at / ROPE_STEP) * p.n_pairs + pair];
+    c = scale * (lo.x * hi.x - lo.y * hi.y);
+    s = scale * (lo.x * hi.y + lo.y * hi.x);
+    if (p.half_split != 0) {
+      first = pair;
+      second = pair + p.n_pairs;
+    }
+  }
   for (uint head = 0; head < p.n_heads; head++) {
-    const uint at = (row * p.n_heads + head) * p.head_dim;
-    const float a = x[at + first], b = x[at + second];
-    x[at + first] = a * c - b * s;
-    x[at + second] = a * s + b * c;
+    const uint from = (row * p.n_heads + head) * p.head_dim;
+    const float a = x[from + first], b = x[from + second];
+    y[from + first] = a * c - b * s;
+    y[from + second] = a * s + b * c;
   }
 }

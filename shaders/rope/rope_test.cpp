@@ -48,6 +48,50 @@ TEST_CASE("rope equals its reference") {
       }
 }
 
+TEST_CASE("rope maps positions, shifts phases and scales rows") {
+  Stream stream(device());
+  const std::vector<uint32_t> positions = {0, 1, 9, 10, 11, 255, 256, 4095, 100000};
+  const struct {
+    const char* name;
+    RopeForm form;
+    double scale, phase;
+    RopeTemperature temperature;
+  } cases[] = {{"constant", {.cap = 0}, 1, 512, {}},
+               {"leaky", {}, 1.0 / 16, 480, {}},
+               {"groups", {.divide = 8, .offset = 896}, 1, 0, {}},
+               {"chunks", {.modulo = 10, .offset = 10, .cap = 12}, 1, 0, {}},
+               {"log-n", {}, 1, 0, {.base = 0, .slope = static_cast<float>(1 / std::log(512.0))}},
+               {"temperature", {}, 1, 0, {.base = 1, .slope = 0.1f, .offset = 1, .width = 64}}};
+  for (const auto& test : cases)
+    for (uint32_t n_rot : {64u, 24u})
+      for (RopeLayout layout : {RopeLayout::interleaved, RopeLayout::half_split}) {
+        const RopeShape shape{3, 64, n_rot, layout};
+        const auto f = frequencies(n_rot, 1e4), x = random_values(positions.size() * 3 * 64, n_rot);
+        std::vector<double> expected = x, at;
+        std::vector<uint32_t> rows;
+        for (uint32_t p : positions) {
+          at.push_back(reference::rope_position(test.form, p) * test.scale + test.phase);
+          rows.insert(rows.end(), {0, 0, p, 1});
+        }
+        reference::rope(expected, at, f, 1.25, shape);
+        for (size_t i = 0; i < expected.size(); i++)
+          expected[i] *= reference::rope_temperature(test.temperature, positions[i / (3 * 64)]);
+        Tensors t(stream);
+        const uint32_t last = positions.back();
+        const auto table = make_rope_table(f, 1.25, last, test.scale, test.phase);
+        const uint32_t n = static_cast<uint32_t>(positions.size());
+        const Tensor input = t.f32(n, 3 * 64, x), output = t.f32(n, 3 * 64), in_use = t.u32(n, 4, rows);
+        const Tensor angles = t.f32(rope_table_rows(last), n_rot, {table.begin(), table.end()});
+        rope(stream, output, input, in_use, angles, shape, test.form, test.temperature);
+        stream.run();
+        const std::string name = fmt::format("rope {} n_rot {}", test.name, n_rot);
+        check_close(t.read(output), expected, tolerance(10), std::vector<double>{5}, name);
+        rope(stream, input, input, in_use, angles, shape, test.form, test.temperature);
+        stream.run();
+        check_close(t.read(input), expected, tolerance(10), std::vector<double>{5}, name + " in place");
+      }
+}
+
 TEST_CASE("rope gives the specification's values") {
   Stream stream(device());
   const std::vector<double> x = {1, 2, 3, 4, 5, 6, 7, 8};

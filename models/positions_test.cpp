@@ -1,0 +1,371 @@
+// The specification's check values of every position method, to 6 digits, and the words of its errors.
+#include "models/positions.h"
+
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "models/positions_file.h"
+#include "runtime/error.h"
+
+using namespace spindle;
+
+namespace {
+
+void close(double got, double expected) {
+  CAPTURE(got);
+  CAPTURE(expected);
+  CHECK(std::abs(got - expected) <= 1e-6 * std::abs(expected));
+}
+
+void close(const std::vector<double>& got, const std::vector<double>& expected) {
+  REQUIRE(got.size() == expected.size());
+  for (size_t i = 0; i < got.size(); i++) {
+    CAPTURE(i);
+    close(got[i], expected[i]);
+  }
+}
+
+RopePlan plan(RopeMethod method, uint32_t d, double base, uint32_t context, RopeRequest r = {}) {
+  r.method = method;
+  return plan_rope({d, d, base, context}, r);
+}
+
+// pair -> (frequency, ramp)
+struct RampRow {
+  size_t t;
+  double frequency, ramp;
+};
+
+void check_ramp(const RopePlan& p, std::initializer_list<RampRow> rows) {
+  for (const RampRow& row : rows) {
+    CAPTURE(row.t);
+    close(p.inv_freq[row.t], row.frequency);
+    CHECK(p.ramp[row.t] == doctest::Approx(row.ramp).epsilon(1e-6));
+  }
+}
+
+// The distance at which query i meets key j.
+double distance(const RopePlan& p, uint32_t i, uint32_t j) {
+  const auto at = [](const RotaryForm& f, uint32_t position) { return f.map(position) * f.scale + f.phase; };
+  if (p.chunk) {
+    const uint32_t chunks = i / p.chunk - j / p.chunk;
+    return at(p.queries[std::min(chunks, 2u)], i) - at(p.keys[0], j);
+  }
+  const size_t far = p.window && i - j >= p.window ? 1 : 0;
+  return at(p.queries[far], i) - at(p.keys[far], j);
+}
+
+std::vector<double> distances(const RopePlan& p, uint32_t i) {
+  std::vector<double> out;
+  for (uint32_t j = 0; j <= i; j++) out.push_back(distance(p, i, j));
+  return out;
+}
+
+// S(rel) = (R_rel q) . k with half-split pairs, q = 1..d, k = d..1.
+double score(const RopePlan& p, double rel) {
+  const size_t half = p.inv_freq.size();
+  double sum = 0;
+  for (size_t t = 0; t < half; t++) {
+    const double c = std::cos(rel * p.inv_freq[t]), s = std::sin(rel * p.inv_freq[t]);
+    const double a = static_cast<double>(t) + 1, b = a + static_cast<double>(half);
+    const double ka = 2 * static_cast<double>(half) - a + 1, kb = ka - static_cast<double>(half);
+    sum += (a * c - b * s) * ka + (a * s + b * c) * kb;
+  }
+  return sum;
+}
+
+void check_refused(RopeMethod method, const RopeRequest& r, const char* words) {
+  CAPTURE(words);
+  try {
+    plan(method, 64, 1e4, 2048, r);
+    FAIL("was accepted");
+  } catch (const Error& e) {
+    CHECK(e.kind() == ErrorKind::usage);
+    CHECK(std::string(e.what()).find(words) != std::string::npos);
+  }
+}
+
+}  // namespace
+
+TEST_CASE("positions: sinusoids (A1)") {
+  close(sinusoid(8, 5),
+        {-0.95892427, 0.28366219, 0.47942554, 0.87758256, 0.049979169, 0.99875026, 0.0049999792, 0.9999875});
+  close(sinusoid_halves(8, 5), {-0.95892427, 0.23000171, 0.010771965, 0.00049999998, 0.28366219, 0.97319022,
+                                0.99994198, 0.99999988});
+}
+
+TEST_CASE("positions: T5 buckets (A2)") {
+  const std::vector<uint32_t> table = t5_buckets(32, 128);
+  const std::pair<uint32_t, uint32_t> first[] = {{16, 16}, {19, 17}, {21, 18}, {24, 19},  {27, 20}, {31, 21},
+                                                 {35, 22}, {40, 23}, {46, 24}, {52, 25},  {59, 26}, {67, 27},
+                                                 {77, 28}, {87, 29}, {99, 30}, {113, 31}, {129, 31}};
+  for (uint32_t n = 0; n < 16; n++) CHECK(table[n] == n);
+  for (size_t i = 0; i + 1 < std::size(first); i++)
+    for (uint32_t n = first[i].first; n < first[i + 1].first; n++) CHECK(table[n] == first[i].second);
+  const std::pair<int, uint32_t> past[] = {{8, 8},   {12, 9},  {16, 10}, {23, 11}, {32, 12},
+                                           {46, 13}, {64, 14}, {91, 15}, {200, 15}};
+  for (int n = 0; n < 8; n++) CHECK(t5_bucket_bidirectional(-n, 32, 128) == static_cast<uint32_t>(n));
+  for (size_t i = 0; i + 1 < std::size(past); i++)
+    for (int n = past[i].first; n < past[i + 1].first; n++) {
+      CHECK(t5_bucket_bidirectional(-n, 32, 128) == past[i].second);
+      CHECK(t5_bucket_bidirectional(n, 32, 128) == past[i].second + 16);
+    }
+}
+
+TEST_CASE("positions: ALiBi slopes (A3)") {
+  close(alibi_slopes(8), {0.5, 0.25, 0.125, 0.0625, 0.03125, 0.015625, 0.0078125, 0.00390625});
+  close(alibi_slopes(12), {0.5, 0.25, 0.125, 0.0625, 0.03125, 0.015625, 0.0078125, 0.00390625, 0.70710678,
+                           0.35355339, 0.1767767, 0.088388348});
+  close(alibi_slopes(6), {0.25, 0.0625, 0.015625, 0.00390625, 0.5, 0.125});
+  const std::vector<double> many = alibi_slopes(40);
+  close(many[31], 0.00390625);
+  close(many[32], 0.91700404);
+  close(many[39], 0.27262693);
+}
+
+TEST_CASE("positions: rotary frequencies, interpolation, base changes (A4 to A8)") {
+  close(plan(RopeMethod::none, 8, 1e4, 64).inv_freq, {1, 0.1, 0.01, 0.001});
+  close(2 * M_PI / rope_frequencies(128, 1e4)[32], 628.31853);
+  close(2 * M_PI / rope_frequencies(128, 1e4)[63], 54410.143);
+  close(2 * M_PI / rope_frequencies(128, 1e6)[63], 5063255.8);
+  const RopePlan eight = plan(RopeMethod::none, 8, 1e4, 64);
+  close(score(eight, 0), 120);
+  close(score(eight, 1), 72.684031);
+  close(score(eight, 4), 82.788324);
+  close(score(eight, 9), 7.6535675);
+
+  const RopePlan pi = plan(RopeMethod::linear, 8, 1e4, 64, {.factor = 4});
+  const double cosines[] = {0.31532236, 0.99219767, 0.99992188, 0.99999922},
+               sines[] = {0.94898462, 0.12467473, 0.012499674, 0.0012499997};
+  for (size_t t = 0; t < 4; t++) {
+    close(std::cos(5 * pi.inv_freq[t]), cosines[t]);
+    close(std::sin(5 * pi.inv_freq[t]), sines[t]);
+  }
+  const std::pair<double, double> bases[] = {{2, 20221.262}, {4, 40889.942}, {8, 82684.623}, {16, 167198.74}};
+  for (const auto& [s, base] : bases)
+    close(plan(RopeMethod::ntk, 128, 1e4, 4096, {.factor = s}).inv_freq, rope_frequencies(128, base));
+
+  const RopePlan dynamic = plan(RopeMethod::dynamic, 128, 1e4, 4096, {.factor = 2});
+  const std::pair<double, double> lengths[] = {
+      {100, 1e4}, {4096, 1e4}, {6144, 20221.262}, {8192, 30527.737}, {16384, 72195.86}};
+  for (const auto& [l, base] : lengths) close(inv_freq_at(dynamic, l), rope_frequencies(128, base));
+  const RopePlan pure = plan(RopeMethod::dynamic, 128, 1e4, 4096);
+  close(inv_freq_at(pure, 8192), rope_frequencies(128, 20221.262));
+  close(inv_freq_at(pure, 16384), rope_frequencies(128, 40889.942));
+}
+
+TEST_CASE("positions: NTK-by-parts, the paper's ramp in rotations (A9, A10)") {
+  const RopePlan p = plan(RopeMethod::ntk_parts, 128, 1e4, 4096, {.factor = 16});
+  check_ramp(p, {{20, 0.056234133, 0},
+                 {24, 0.020734766, 1 - 0.63273694},
+                 {28, 0.0068079667, 1 - 0.34169611},
+                 {32, 0.0022940483, 1 - 0.17803182},
+                 {36, 0.00080483325, 1 - 0.085996629},
+                 {40, 0.00029915572, 1 - 0.034241436},
+                 {44, 0.00011970713, 1 - 0.0051373529},
+                 {46, 8.334509e-05, 1}});
+  CHECK(p.magnitude == 1);
+}
+
+TEST_CASE("positions: YaRN (A10)") {
+  const RopePlan qwen = plan(RopeMethod::yarn, 128, 1e6, 32768, {.factor = 4});
+  close(qwen.magnitude, 1.1386294);
+  check_ramp(qwen, {{0, 1, 0},
+                    {16, 0.031622777, 0},
+                    {23, 0.0069783058, 0},
+                    {24, 0.0053753215, 0.058823529},
+                    {28, 0.0018482766, 0.29411765},
+                    {32, 0.00060294118, 0.52941176},
+                    {36, 0.00017984116, 0.76470588},
+                    {39, 6.4903943e-05, 0.94117647},
+                    {40, 4.4456985e-05, 1},
+                    {48, 7.9056942e-06, 1},
+                    {63, 3.1023444e-07, 1}});
+  const RopePlan llama = plan(RopeMethod::yarn, 128, 1e4, 4096, {.factor = 16});
+  close(llama.magnitude, 1.2772589);
+  check_ramp(llama, {{20, 0.056234133, 0},
+                     {21, 0.04694086, 0.038461538},
+                     {24, 0.027061799, 1 - 0.84615385},
+                     {28, 0.012653142, 1 - 0.69230769},
+                     {32, 0.0056730769, 0.46153846},
+                     {36, 0.0023791364, 1 - 0.38461538},
+                     {40, 0.00088178896, 0.76923077},
+                     {44, 0.00023938377, 1 - 0.076923077},
+                     {45, 0.0001517716, 0.96153846},
+                     {46, 8.334509e-05, 1},
+                     {63, 7.2173874e-06, 1}});
+  const RopePlan twice = plan(RopeMethod::yarn, 128, 1e4, 4096, {.factor = 32});
+  close(twice.magnitude, 1.3465736);
+  check_ramp(twice, {{0, 1, 0},
+                     {21, 0.04688233, 0.038461538},
+                     {32, 0.0055288462, 0.46153846},
+                     {45, 0.00010549977, 0.96153846},
+                     {63, 3.6086937e-06, 1}});
+  const RopePlan oss = plan(RopeMethod::yarn, 64, 150000, 4096, {.factor = 32, .truncate = false});
+  close(oss.magnitude, 1.3465736);
+  check_ramp(oss, {{0, 1, 0},
+                   {8, 0.050813275, 0},
+                   {9, 0.031705696, 0.097495643},
+                   {12, 0.0067949595, 0.41989445},
+                   {17, 0.0001293187, 0.95722579},
+                   {18, 3.8308812e-05, 1},
+                   {31, 3.0235114e-07, 1}});
+  // Without its ramp YaRN is plain interpolation.
+  close(plan(RopeMethod::yarn, 8, 1e4, 64, {.factor = 4, .extension = 0}).inv_freq,
+        {0.25, 0.025, 0.0025, 0.00025});
+  close(plan(RopeMethod::yarn, 128, 1e4, 4096, {.factor = 16, .attention_factor = 1.5}).magnitude, 1.5);
+  close(plan(RopeMethod::yarn, 128, 1e4, 4096, {.factor = 16, .attention_scale = 1.25}).magnitude,
+        1.25 * 1.2772589);
+}
+
+TEST_CASE("positions: DeepSeek's YaRN (A10b)") {
+  const RopePlan p = plan(RopeMethod::yarn, 64, 1e4, 4096, {.factor = 40, .mscale = 1, .mscale_all_dim = 1});
+  check_ramp(p, {{0, 1, 0},
+                 {10, 0.056234133, 0},
+                 {11, 0.039006927, 0.076923077},
+                 {16, 0.0055, 0.46153846},
+                 {22, 0.00017782794, 0.92307692},
+                 {23, 3.3338036e-05, 1},
+                 {31, 3.3338036e-06, 1}});
+  close(p.magnitude, 1);
+  close(yarn_mscale(40, 1), 1.3688879);
+  close(yarn_mscale(40, 1) * yarn_mscale(40, 1) / std::sqrt(192), 0.13523378);
+  close(yarn_mscale(40, 0.707), 1.2608038);
+  close(yarn_mscale(40, 0.707) * yarn_mscale(40, 0.707) / std::sqrt(192), 0.11472139);
+}
+
+TEST_CASE("positions: Llama 3 (A11) and LongRoPE (A12)") {
+  const RopePlan p = plan(RopeMethod::llama3, 128, 5e5, 8192, {.factor = 8});
+  const struct {
+    size_t t;
+    double wavelength, frequency, divisor;
+  } rows[] = {{0, 6.2831853, 1, 1},
+              {28, 1956.4973, 0.003211446, 1},
+              {29, 2401.7381, 0.0021665708, 1.2074839},
+              {30, 2948.3026, 0.0013718936, 1.5534146},
+              {31, 3619.249, 0.00085675141, 2.0263132},
+              {32, 4442.8829, 0.00052484616, 2.6945297},
+              {33, 5453.9516, 0.00031269375, 3.6842525},
+              {34, 6695.1095, 0.00017850781, 5.2573266},
+              {35, 8218.7182, 9.5562124e-05, 8},
+              {63, 2559195.5, 3.068926e-07, 8}};
+  const std::vector<double> plain = rope_frequencies(128, 5e5);
+  for (const auto& row : rows) {
+    close(2 * M_PI / plain[row.t], row.wavelength);
+    close(p.inv_freq[row.t], row.frequency);
+    close(plain[row.t] / p.inv_freq[row.t], row.divisor);
+  }
+  const RopePlan small = plan(RopeMethod::llama3, 64, 5e5, 8192, {.factor = 32});
+  const std::vector<double> base = rope_frequencies(64, 5e5);
+  const double divisors[] = {1, 1.6513292, 3.2922621, 9.666729, 32};
+  for (size_t i = 0; i < 5; i++) close(base[14 + i] / small.inv_freq[14 + i], divisors[i]);
+
+  std::vector<double> factors(32, 2);
+  factors[3] = 5;
+  const RopePlan phi =
+      plan(RopeMethod::longrope, 64, 1e4, 131072, {.original_context = 4096, .divisors = factors});
+  close(phi.magnitude, 1.1902381);
+  close(phi.inv_freq[3], rope_frequencies(64, 1e4)[3] / 5);
+  close(
+      plan(RopeMethod::longrope, 64, 1e4, 131072, {.original_context = 8192, .divisors = factors}).magnitude,
+      1.1435437);
+}
+
+TEST_CASE("positions: xPos (A13), log-n (A17), Sandwich (A18)") {
+  const std::vector<double> zeta = xpos_zeta(8);
+  close(zeta, {0.28571429, 0.46428571, 0.64285714, 0.82142857});
+  const double powers[] = {0.78295483, 0.8608332, 0.91732316, 0.96230871};
+  for (size_t t = 0; t < 4; t++) close(std::pow(zeta[t], 100.0 / 512), powers[t]);
+  const std::pair<double, double> short_text[] = {{512, 1}, {1024, 1.1111111}, {4096, 1.3333333}};
+  for (const auto& [n, factor] : short_text) close(log_n_factor(n - 1, 512), factor);
+  const std::pair<double, double> long_text[] = {{8192, 1.0833333}, {32768, 1.25}, {131072, 1.4166667}};
+  for (const auto& [n, factor] : long_text) close(log_n_factor(n - 1, 4096), factor);
+  const std::pair<double, double> sums[] = {{0, 64},         {1, 62.093684},   {2, 57.381861},
+                                            {10, 42.820023}, {100, 30.543455}, {1000, 10.177728}};
+  for (const auto& [d, sum] : sums) close(sandwich_bias(d, 7, 8) * 8, sum * 1);
+  close(sandwich_bias(10, 3, 8), 10.705006);
+}
+
+TEST_CASE("positions: ReRoPE, Leaky ReRoPE and Self-Extend (A14 to A16)") {
+  const RopePlan re = plan(RopeMethod::rerope, 8, 1e4, 64, {.window = 4});
+  close(distances(re, 9), {4, 4, 4, 4, 4, 4, 3, 2, 1, 0});
+  close(score(re, distance(re, 9, 0)), 82.788324);
+  const RopePlan leaky = plan(RopeMethod::leaky_rerope, 8, 1e4, 64, {.window = 4, .leak = 2});
+  close(distances(leaky, 9), {6.5, 6, 5.5, 5, 4.5, 4, 3, 2, 1, 0});
+  close(score(leaky, distance(leaky, 9, 0)), 80.647586);
+  const RopePlan extend = plan(RopeMethod::self_extend, 8, 1e4, 64, {.group_size = 2, .group_window = 4});
+  close(distances(extend, 9), {6, 6, 5, 5, 4, 4, 3, 2, 1, 0});
+  close(score(extend, distance(extend, 9, 0)), 100.59455);
+  const RopePlan odd = plan(RopeMethod::self_extend, 8, 1e4, 64, {.group_size = 2, .group_window = 5});
+  close(distances(odd, 12), {9, 9, 8, 8, 7, 7, 6, 6, 4, 3, 2, 1, 0});
+}
+
+TEST_CASE("positions: dual chunk attention (A21)") {
+  const RopePlan p = plan(RopeMethod::dca, 8, 1e4, 16);
+  CHECK(p.chunk == 10);
+  const std::pair<uint32_t, double> keys[] = {{0, 12}, {4, 8},  {5, 7},  {9, 3},  {10, 12},
+                                              {15, 7}, {19, 3}, {20, 5}, {24, 1}, {25, 0}};
+  for (const auto& [j, rel] : keys) CHECK(distance(p, 25, j) == rel);
+  double farthest = 0;
+  for (uint32_t i = 0; i < 200; i++)
+    for (double d : distances(p, i)) {
+      CHECK(d >= 0);
+      farthest = std::max(farthest, d);
+    }
+  CHECK(farthest == 12);
+}
+
+TEST_CASE("positions: what makes no sense is refused by its flag") {
+  check_refused(RopeMethod::linear, {.factor = 0.5}, "--rope-scale 0.5: allowed is 1 or more");
+  check_refused(RopeMethod::linear, {.factor = std::nan("")}, "--rope-scale nan");
+  check_refused(RopeMethod::linear, {.beta_fast = 30},
+                "not a parameter of --rope-scaling linear, but of: yarn");
+  check_refused(RopeMethod::yarn, {.factor = 4, .beta_fast = 1, .beta_slow = 2}, "must exceed");
+  check_refused(RopeMethod::rerope, {.window = 0}, "--rerope-window 0");
+  check_refused(RopeMethod::rerope, {.window = 1.5}, "whole number");
+  check_refused(RopeMethod::rerope, {.factor = 2}, "--rope-scale: not a parameter of --rope-scaling rerope");
+  check_refused(RopeMethod::leaky_rerope, {.leak = 0.5}, "--rerope-leak 0.5");
+  check_refused(RopeMethod::self_extend, {.group_size = 0}, "--group-size 0");
+  check_refused(RopeMethod::dca, {.chunk = 0}, "--dca-chunk 0");
+  check_refused(RopeMethod::llama3, {.factor = 8, .llama3_low = 4, .llama3_high = 4}, "must exceed");
+  check_refused(RopeMethod::longrope, {.factor = 8}, "no factors for it");
+  check_refused(RopeMethod::yarn, {.factor = 4, .original_context = 0}, "--yarn-orig-ctx 0");
+}
+
+TEST_CASE("positions: what a person says goes before what the file says") {
+  RopeRequest file{
+      .method = RopeMethod::yarn, .factor = 4, .base = 1e6, .original_context = 32768, .beta_fast = 16};
+  file.divisors.assign(32, 2);
+  const RopeRequest same = override_rope(file, {.factor = 8});
+  CHECK((same.method == RopeMethod::yarn && same.factor == 8 && same.beta_fast == 16 &&
+         !same.divisors.empty()));
+  const RopeRequest other = override_rope(file, {.method = RopeMethod::linear, .factor = 2});
+  CHECK((other.method == RopeMethod::linear && other.factor == 2 && !other.beta_fast &&
+         other.divisors.empty()));
+  CHECK((other.base == 1e6 && other.original_context == 32768));
+}
+
+TEST_CASE("positions: Hugging Face's spellings give the same plan") {
+  const auto from = [](const char* scaling) {
+    nlohmann::json config = {
+        {"max_position_embeddings", 131072}, {"head_dim", 128}, {"rope_theta", 500000.0}};
+    config["rope_scaling"] = nlohmann::json::parse(scaling);
+    const HuggingFaceRope hf = read_hugging_face_rope(config);
+    return plan_rope(hf.model, hf.request);
+  };
+  const RopePlan llama3 =
+      from(R"({"rope_type": "llama3", "factor": 8, "low_freq_factor": 1, "high_freq_factor": 4,
+                                   "original_max_position_embeddings": 8192})");
+  close(llama3.inv_freq, plan(RopeMethod::llama3, 128, 5e5, 8192, {.factor = 8}).inv_freq);
+  close(from(R"({"type": "linear", "factor": 8.0})").inv_freq,
+        plan(RopeMethod::linear, 128, 5e5, 8192, {.factor = 8}).inv_freq);
+  const RopePlan yarn = from(R"({"rope_type": "yarn", "factor": 4, "original_max_position_embeddings": 32768,
+                                 "attention_factor": 1.2, "truncate": false})");
+  close(yarn.magnitude, 1.2);
+  close(yarn.inv_freq, plan(RopeMethod::yarn, 128, 5e5, 32768, {.factor = 4, .truncate = false}).inv_freq);
+  CHECK(from(R"({"type": "dynamic", "factor": 2.0})").method == RopeMethod::dynamic);
+  CHECK(from("null").method == RopeMethod::none);
+  CHECK_THROWS_WITH_AS(from(R"({"rope_type": "mrope"})"), doctest::Contains("'mrope' is not known"), Error);
+}
