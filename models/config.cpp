@@ -23,7 +23,7 @@ class Reader {
   }
   std::optional<double> find_positive(const std::string& key) const {
     const std::optional<double> found = file_.find<double>(prefix_ + key);
-    if (found && !(std::isfinite(*found) && *found > 0))
+    if (found && !(fits_f32(*found) && static_cast<float>(*found) > 0))
       file_.fail_value(prefix_ + key, fmt::format("found {}, expected a positive number", *found));
     return found;
   }
@@ -33,7 +33,7 @@ class Reader {
   // 0: the mechanism is off.
   std::optional<double> find_limit(const std::string& key) const {
     const std::optional<double> found = file_.find<double>(prefix_ + key);
-    if (found && !(std::isfinite(*found) && *found >= 0))
+    if (found && !(fits_f32(*found) && (*found == 0 || static_cast<float>(*found) > 0)))
       file_.fail_value(prefix_ + key, fmt::format("found {}, expected 0 or a positive number", *found));
     return found;
   }
@@ -66,6 +66,7 @@ class Reader {
   }
 
  private:
+  static bool fits_f32(double value) { return std::isfinite(static_cast<float>(value)); }
   static constexpr size_t kFirstArray = 12;  // of the alternatives of GgufValue
   uint32_t checked(const std::string& key, uint64_t value, uint32_t least, uint32_t most) const {
     if (value < least || value > most)

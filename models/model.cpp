@@ -11,12 +11,12 @@ void require_supported(const Gguf& file, const Config& config, const Architectur
   for (uint32_t i = 0; i < config.n_layers; i++) {
     const AttentionBlock a = architecture.layer(config, static_cast<int>(i)).attention;
     const char* lacking = a.max_alibi_bias > 0 ? "ALiBi"
-                          : a.window           ? "sliding windows"
-                          : a.soft_cap > 0     ? "soft caps of attention"
-                          : !a.sinks.empty()   ? "attention sinks"
+                          : a.window           ? "a sliding window"
+                          : a.soft_cap > 0     ? "a soft cap of attention"
+                          : !a.sinks.empty()   ? "an attention sink"
                                                : nullptr;
-    require(!lacking, ErrorKind::model_file, "{}: layer {} of this {} model needs {}, which is not supported",
-            file.file(), i, architecture.name, lacking);
+    require(!lacking, ErrorKind::model_file, "{}: {}, layer {}: {} is not supported", file.file(),
+            architecture.name, i, lacking);
   }
 }
 
@@ -59,12 +59,29 @@ Model::Model(Device& device, Gguf file, const Weights::Progress& progress)
   for (const std::string& name : weights_->unused()) warnings_.push_back("tensor '" + name + "' is not used");
 }
 
+std::string Model::unrotated_positions() const {
+  for (uint32_t i = 0; i < config_.n_layers; i++) {
+    const AttentionBlock a = architecture_.layer(config_, static_cast<int>(i)).attention;
+    if (a.rope != Rope::none) return "";
+    if (a.max_alibi_bias > 0) return fmt::format("ALiBi, largest exponent {:g}", a.max_alibi_bias);
+  }
+  return ends_.position_embedding.empty() ? "no positions but the order of the text"
+                                          : fmt::format("{} learned positions", config_.context_length);
+}
+
 RopePlan Model::plan_rope(uint32_t context, const RopeRequest& person) const {
   RopeRequest file = config_.rope;
   file.divisors =
       divisors_.choose(context, file.original_context.value_or(static_cast<double>(config_.context_length)));
-  return spindle::plan_rope({config_.head_dim, config_.n_rot, config_.rope_base, config_.context_length},
-                            override_rope(file, person));
+  const RopeModel model{config_.head_dim, config_.n_rot, config_.rope_base, config_.context_length};
+  const std::string others = unrotated_positions();
+  if (others.empty()) return spindle::plan_rope(model, override_rope(file, person));
+  require(!person.method && !person.factor && !person.base && !person.log_n, ErrorKind::usage,
+          "--rope-scaling and its parameters are for rotary positions; this {} model has {}",
+          config_.architecture, others);
+  RopePlan plan = spindle::plan_rope(model, {});
+  plan.description = others;
+  return plan;
 }
 
 const Tokenizer& Model::tokenizer() const {

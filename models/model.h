@@ -33,6 +33,7 @@ class Model {
   const std::vector<std::string>& warnings() const { return warnings_; }
 
  private:
+  std::string unrotated_positions() const;  // what there is instead of rotations; empty where there are some
   Device& device_;
   Config config_;
   Architecture architecture_;

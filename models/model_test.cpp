@@ -217,9 +217,12 @@ TEST_CASE("what a family needs beyond others is checked") {
     CHECK_THROWS_WITH_AS(load({.architecture = "granite", .head_dim = 16, .keys = keys}),
                          doctest::Contains(message), Error);
   }
+  CHECK_THROWS_WITH_AS(load({.architecture = "bloom", .n_kv_heads = 4, .head_dim = 16}),
+                       doctest::Contains("file.gguf: bloom, layer 0: ALiBi is not supported"), Error);
   const RandomModel learned{.architecture = "gpt2", .n_kv_heads = 4, .head_dim = 16, .context = 128};
   const Model model(device(), Gguf::parse(learned.bytes(), "file.gguf"));
   CHECK(Session(model, {}).context() == 128);
+  CHECK(model.rope().description == "128 learned positions");
   CHECK_THROWS_WITH_AS(Session(model, exact(129)),
                        doctest::Contains("a context of 129 positions, the model has embeddings for 128"),
                        Error);
