@@ -74,6 +74,30 @@ TEST_CASE("activation from -14 to 14 in small steps") {
   }
 }
 
+TEST_CASE("activation has the same bits wherever an element lies") {
+  Stream stream(device());
+  constexpr uint32_t n = 173, rows = 3;
+  const auto gate = random_values(size_t{rows} * n, 1, 3), up = random_values(size_t{rows} * n, 2);
+  for (Activation f : kAll)
+    for (bool gated : {true, false}) {
+      Tensors t(stream);
+      const Tensor y = t.f32(rows, n), g = t.f32(rows, n, gate), u = gated ? t.f32(rows, n, up) : Tensor();
+      activation(stream, y, f, g, u);
+      stream.run();
+      const std::vector<float> all = t.read(y);
+      for (uint32_t row = 0; row < rows; row++) {  // alone, a row ends with other elements
+        const auto part = [&](const std::vector<double>& v) {
+          return t.f32(1, n, {v.begin() + row * n, v.begin() + (row + 1) * n});
+        };
+        const Tensor alone = t.f32(1, n);
+        activation(stream, alone, f, part(gate), gated ? part(up) : Tensor());
+        CAPTURE(static_cast<int>(f));
+        stream.run();
+        CHECK(t.read(alone) == std::vector<float>(all.begin() + row * n, all.begin() + (row + 1) * n));
+      }
+    }
+}
+
 TEST_CASE("activation of large gates is finite") {
   Stream stream(device());
   Tensors t(stream);

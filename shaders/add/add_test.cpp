@@ -36,6 +36,26 @@ TEST_CASE("add equals its reference") {
     }
 }
 
+TEST_CASE("add has the same bits wherever an element lies") {
+  Stream stream(device());
+  Tensors t(stream);
+  constexpr uint32_t n = 173, rows = 3;
+  const auto a = random_values(size_t{rows} * n, 1), b = random_values(size_t{rows} * n, 2);
+  const Tensor y = t.f32(rows, n);
+  add(stream, y, t.f32(rows, n, a), t.f32(rows, n, b), 0.22f);
+  stream.run();
+  const std::vector<float> all = t.read(y);
+  for (uint32_t row = 0; row < rows; row++) {  // alone, a row ends with other elements
+    const auto part = [&](const std::vector<double>& v) {
+      return t.f32(1, n, {v.begin() + row * n, v.begin() + (row + 1) * n});
+    };
+    const Tensor alone = t.f32(1, n);
+    add(stream, alone, part(a), part(b), 0.22f);
+    stream.run();
+    CHECK(t.read(alone) == std::vector<float>(all.begin() + row * n, all.begin() + (row + 1) * n));
+  }
+}
+
 TEST_CASE("add bench" * doctest::skip(!bench())) {
   Stream stream(device());
   Tensors t(stream);

@@ -31,6 +31,25 @@ TEST_CASE("limit equals its reference") {
         }
 }
 
+TEST_CASE("limit has the same bits wherever an element lies") {
+  Stream stream(device());
+  constexpr uint32_t n = 173, rows = 3;
+  const auto x = random_values(size_t{rows} * n, 1, 4);
+  for (Limit kind : {Limit::none, Limit::clamp, Limit::soft_cap}) {
+    Tensors t(stream);
+    const Tensor y = t.f32(rows, n);
+    limit(stream, y, t.f32(rows, n, x), 0.3f, kind, 1.1f);
+    stream.run();
+    const std::vector<float> all = t.read(y);
+    for (uint32_t row = 0; row < rows; row++) {  // alone, a row ends with other elements
+      const Tensor alone = t.f32(1, n);
+      limit(stream, alone, t.f32(1, n, {x.begin() + row * n, x.begin() + (row + 1) * n}), 0.3f, kind, 1.1f);
+      stream.run();
+      CHECK(t.read(alone) == std::vector<float>(all.begin() + row * n, all.begin() + (row + 1) * n));
+    }
+  }
+}
+
 TEST_CASE("limit of extreme values") {
   Stream stream(device());
   Tensors t(stream);
