@@ -10,10 +10,12 @@
 namespace spindle {
 namespace {
 
-const std::array<TokenizerKind, 1> kKinds = {{
+const std::array<TokenizerKind, 3> kKinds = {{
     {"llama",
      {.bos = 1, .eos = 2, .unknown = 0, .add_bos = true, .add_space_prefix = true},
      make_spm_tokenizer},
+    {"gpt2", {.bos = 11, .eos = 11}, make_bpe_tokenizer},
+    {"gemma4", {.add_bos = true}, make_gemma4_tokenizer},
 }};
 
 const TokenizerKind& get_kind(const Gguf& file) {

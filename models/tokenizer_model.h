@@ -29,6 +29,9 @@ struct TokenizerKind {
 
 // tokenizer_spm.cpp: SentencePiece BPE, "llama".
 std::unique_ptr<const TokenizerModel> make_spm_tokenizer(const Gguf& file, Vocabulary& vocabulary);
+// tokenizer_bpe.cpp: byte-level BPE, "gpt2"; and BPE over characters, "gemma4".
+std::unique_ptr<const TokenizerModel> make_bpe_tokenizer(const Gguf& file, Vocabulary& vocabulary);
+std::unique_ptr<const TokenizerModel> make_gemma4_tokenizer(const Gguf& file, Vocabulary& vocabulary);
 
 }  // namespace spindle
 #endif
