@@ -73,6 +73,7 @@ void add_devices(CLI::App& app);
 void add_eval(CLI::App& app);
 void add_positions(CLI::App& app);
 void add_manual(CLI::App& app);
+void add_tokenize(CLI::App& app);
 
 }  // namespace spindle
 #endif

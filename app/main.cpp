@@ -52,6 +52,7 @@ int run(int argc, char** argv) {
   app.failure_message(CLI::FailureMessage::simple);
   spindle::add_run(app);
   spindle::add_eval(app);
+  spindle::add_tokenize(app);
   spindle::add_devices(app);
   spindle::add_positions(app);
   spindle::add_manual(app);

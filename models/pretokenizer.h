@@ -23,12 +23,13 @@ struct PretokenizerStep {
 };
 
 struct PretokenizerRules {
-  bool ignore_merges = false;   // a piece that is a token is that token, whatever the merges say
-  bool add_bos = false;         // where the file does not say
-  bool default_bos = true;      // there is one even when the file names none
-  bool plain = false;           // tokens are text, and bytes outside of them <0xXX>: no byte alphabet
-  bool escape_spaces = false;   // U+2581 for a space; with `plain` only
-  bool whole_newlines = false;  // a piece of newlines only that is a token is that token
+  bool ignore_merges = false;       // a piece that is a token is that token, whatever the merges say
+  bool add_bos = false;             // where the file does not say
+  bool default_bos = true;          // there is one even when the file names none
+  bool plain = false;               // tokens are text, and bytes outside of them <0xXX>: no byte alphabet
+  bool escape_spaces = false;       // U+2581 for a space; with `plain` only
+  bool whole_newlines = false;      // a piece of newlines only that is a token is that token
+  bool space_before_lines = false;  // every other piece begins with a space
 };
 
 // One family; the names are those in GGUF files.

@@ -78,7 +78,8 @@ std::vector<PretokenizerKind> make_kinds() {
        llama3,
        {.ignore_merges = true, .add_bos = true}},
       {{"dbrx", "smaug-bpe"}, llama3},
-      {{"glm4", "chatglm-bpe", "glm5"}, llama3, {.default_bos = false}},
+      {{"chatglm-bpe"}, llama3, {.default_bos = false}},
+      {{"glm4", "glm5"}, llama3, {.ignore_merges = true, .default_bos = false}},
       {{"deepseek-llm"},
        {{"[\\r\\n]"},
         {kCasedLetters},
@@ -140,6 +141,9 @@ std::vector<PretokenizerKind> make_kinds() {
         {kGpt2}},
        {.add_bos = true}},
       {{"kimi-k2"}, {{kKimi}}},
+      {{"k2-horizon"},
+       {{CONTRACTION R"(|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}\x{200C}\x{200D}]+|\p{N}{1,3}|)" OTHERS
+                     R"([\r\n]*|)" SPACES}}},
       {{"superbpe"}, {{"\\p{N}+"}, {"[0-9]+", Threes::before}}},
       {{"bailingmoe", "bailingmoe2", "llada-moe"},
        {{CONTRACTION "|" LETTERS R"(|\p{N}|)" OTHERS R"([\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+)"}}},
@@ -155,9 +159,12 @@ std::vector<PretokenizerKind> make_kinds() {
        // (?:L M*(?: L M*)*)+: a letter, then letters, marks, and single spaces in front of letters.
        {{CONTRACTION R"(|[^\r\n\p{L}\p{N}]?\p{L}(?:[\p{L}\p{M}]++| (?=\p{L}))*+|\p{N}|)" OTHERS
                      R"([\r\n/]?|\s*[\r\n]|\s+(?!\S)|\s+)"}}},
-      {{"gemma4", "granite-embed-multi-311m", "mmbert"},
+      {{"gemma4", "granite-embed-multi-311m"},
        {{kLines}},
        {.add_bos = true, .plain = true, .escape_spaces = true, .whole_newlines = true}},
+      {{"mmbert"},
+       {{kLines}},
+       {.plain = true, .escape_spaces = true, .whole_newlines = true, .space_before_lines = true}},
       {{"sarvam-moe"}, {{kLines}}, {.plain = true, .escape_spaces = true}},
       {{"whitespace"}, {{"\\S+"}}, {.plain = true}},
   };

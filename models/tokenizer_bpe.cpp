@@ -199,8 +199,11 @@ void Bpe::encode(const Vocabulary& vocabulary, std::string_view text, std::vecto
   Work work;
   size_t begin = 0;
   for (size_t end : pretokenizer_.split(text)) {
-    encode_piece(vocabulary, text.substr(begin, end - begin), work, ids);
+    const std::string_view piece = text.substr(begin, end - begin);
     begin = end;
+    if (rules_.space_before_lines && piece[0] != '\n' && !piece.starts_with(kSpace))
+      encode_piece(vocabulary, std::string(kSpace).append(piece), work, ids);
+    else encode_piece(vocabulary, piece, work, ids);
   }
 }
 

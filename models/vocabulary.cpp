@@ -1,8 +1,7 @@
-// Reads and checks `tokenizer.ggml.*`, and finds special tokens in text.
+// Reads and checks `tokenizer.ggml.*`.
 #include "models/vocabulary.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 
 #include "models/utf8.h"
@@ -10,21 +9,6 @@
 
 namespace spindle {
 namespace {
-
-// Published files often name only one end token; these texts end a turn or a message wherever they are
-// control or user-defined tokens.
-constexpr std::array<std::string_view, 12> kEndTexts = {"<|eot_id|>",
-                                                        "<|eom_id|>",
-                                                        "<|im_end|>",
-                                                        "<|end|>",
-                                                        "<|return|>",
-                                                        "<|call|>",
-                                                        "<|eot|>",
-                                                        "<end_of_turn>",
-                                                        "<|end_of_text|>",
-                                                        "<|endoftext|>",
-                                                        "<|END_OF_TURN_TOKEN|>",
-                                                        "<EOT>"};
 
 constexpr const char* kTokens = "tokenizer.ggml.tokens";
 
@@ -55,25 +39,8 @@ Vocabulary::Vocabulary(const Gguf& file, const VocabularyDefaults& defaults) {
   add_eos = file.get_or("tokenizer.ggml.add_eos_token", false);
   add_space_prefix = file.get_or("tokenizer.ggml.add_space_prefix", defaults.add_space_prefix);
 
-  for (int id = 0; id < n_tokens(); id++) {
-    const TokenType type = types[id];
-    const bool stands_alone =
-        type == TokenType::control || type == TokenType::user_defined || type == TokenType::unknown;
-    if (!stands_alone || texts[id].empty()) continue;
-    special_.push_back(id);
-    if (type != TokenType::unknown &&
-        std::find(kEndTexts.begin(), kEndTexts.end(), texts[id]) != kEndTexts.end())
-      end_ids.push_back(id);
-  }
-  for (const std::optional<int>& id : {eos, eot, eom})
-    if (id) end_ids.push_back(*id);
-  std::sort(end_ids.begin(), end_ids.end());
-  end_ids.erase(std::unique(end_ids.begin(), end_ids.end()), end_ids.end());
-
-  const auto less = [&](int a, int b) { return texts[a] < texts[b]; };
-  const auto same = [&](int a, int b) { return texts[a] == texts[b]; };
-  std::stable_sort(special_.begin(), special_.end(), less);
-  special_.erase(std::unique(special_.begin(), special_.end(), same), special_.end());
+  settle_types(file);
+  collect_special(file);
 }
 
 void Vocabulary::read_tokens(const Gguf& file) {
@@ -156,43 +123,6 @@ std::optional<int> Vocabulary::find(std::string_view text) const {
   if (text.size() > longest_text) return std::nullopt;
   const auto found = ids.find(text);
   return found == ids.end() ? std::nullopt : std::optional(found->second);
-}
-
-std::vector<SpecialMatch> Vocabulary::find_special(std::string_view text, bool parse_special) const {
-  // Every match at every position: `special_` is sorted, so the tokens that begin with the same bytes are a
-  // range of it, which each further byte narrows.
-  std::vector<SpecialMatch> found;
-  for (size_t begin = 0; begin < text.size(); begin++) {
-    auto low = special_.begin(), high = special_.end();
-    for (size_t length = 0; low != high && begin + length < text.size(); length++) {
-      const auto byte_at = [&](int id) { return static_cast<unsigned char>(texts[id][length]); };
-      const auto byte = static_cast<unsigned char>(text[begin + length]);
-      low = std::partition_point(low, high, [&](int id) { return byte_at(id) < byte; });
-      high = std::partition_point(low, high, [&](int id) { return byte_at(id) == byte; });
-      // The one that ends here comes first.
-      if (low == high || texts[*low].size() != length + 1) continue;
-      if (parse_special || types[*low] == TokenType::user_defined)
-        found.push_back({begin, begin + length + 1, *low});
-      ++low;
-    }
-  }
-  // Longest first, then by id, then from left to right; what overlaps one placed before it is dropped.
-  std::sort(found.begin(), found.end(), [](const SpecialMatch& a, const SpecialMatch& b) {
-    const size_t a_bytes = a.end - a.begin, b_bytes = b.end - b.begin;
-    if (a_bytes != b_bytes) return a_bytes > b_bytes;
-    return a.id != b.id ? a.id < b.id : a.begin < b.begin;
-  });
-  std::vector<bool> taken(found.empty() ? 0 : text.size());
-  std::erase_if(found, [&](const SpecialMatch& m) {
-    // Those before it are at least as long, so they cover an end of it or nothing.
-    if (taken[m.begin] || taken[m.end - 1]) return true;
-    std::fill(taken.begin() + static_cast<ptrdiff_t>(m.begin), taken.begin() + static_cast<ptrdiff_t>(m.end),
-              true);
-    return false;
-  });
-  std::sort(found.begin(), found.end(),
-            [](const SpecialMatch& a, const SpecialMatch& b) { return a.begin < b.begin; });
-  return found;
 }
 
 }  // namespace spindle

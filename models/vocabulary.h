@@ -30,7 +30,7 @@ struct VocabularyDefaults {
 };
 
 struct SpecialMatch {
-  size_t begin, end;  // bytes of the text
+  size_t begin, end;  // bytes of the text, with the white space that the token takes
   int id;
 };
 
@@ -64,8 +64,12 @@ struct Vocabulary {
  private:
   void read_tokens(const Gguf& file);
   void read_special_ids(const Gguf& file, const VocabularyDefaults& defaults);
+  // vocabulary_special.cpp
+  void settle_types(const Gguf& file);
+  void collect_special(const Gguf& file);
 
-  std::vector<int> special_;  // sorted by text, each text once
+  std::vector<int> special_;                   // sorted by text, each text once
+  std::vector<int> strip_left_, strip_right_;  // sorted: these take the white space beside them
 };
 
 }  // namespace spindle
