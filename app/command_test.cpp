@@ -4,6 +4,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -93,6 +94,23 @@ TEST_CASE("spindle devices lists what is there") {
   REQUIRE(!list.empty());
   CHECK(list[0].contains("subgroup_size"));
   CHECK(list[0].contains("fast_paths"));
+}
+
+TEST_CASE("spindle tokenize reads standard input as it is") {
+  const Output ids = spindle_command("tokenize --ids --bos </dev/null");
+  CHECK(ids.code == 0);
+  CHECK(ids.out == "[1]\n");
+  CHECK(spindle_command("tokenize --ids </dev/null").out == "[]\n");
+  const std::string file = fmt::format("{}.test-{}.in", SPINDLE_EXECUTABLE, ::getpid());
+  std::ofstream(file, std::ios::binary) << std::string("a\0\xFF\n'", 5);
+  const Output pieces = spindle_command(fmt::format("tokenize <'{}'", file));
+  const auto list = nlohmann::json::parse(spindle_command(fmt::format("tokenize --ids <'{}'", file)).out);
+  std::remove(file.c_str());
+  CHECK(pieces.code == 0);
+  for (const char* part : {"\\x00'", "\\xFF'", "\\n'", "\\''"})
+    CHECK(pieces.out.find(part) != std::string::npos);
+  CHECK(static_cast<long>(list.size()) == std::count(pieces.out.begin(), pieces.out.end(), '\n'));
+  check_error("tokenize -m /no/such/file.gguf </dev/null", 3, "/no/such/file.gguf");
 }
 
 TEST_CASE("errors are one line with an exit code") {

@@ -149,7 +149,7 @@ void Vocabulary::collect_special(const Gguf& file) {
     return std::any_of(parts.begin(), parts.end(),
                        [&](const char* p) { return text.find(p) != std::string::npos; });
   };
-  if (has(pre, {"jina-v2-de", "jina-v2-es", "jina-v2-code"})) {
+  if (has(pre, {"jina-v2-de", "jina-v2-es", "jina-v2-code", "mmbert"})) {
     if (const auto id = find("<mask>")) strip_left_ = {*id};
   } else if (has(name, {"phi-3", "phi3"})) {
     strip_right_ = special_;
