@@ -142,8 +142,8 @@ std::vector<PretokenizerKind> make_kinds() {
        {.add_bos = true}},
       {{"kimi-k2"}, {{kKimi}}},
       {{"k2-horizon"},
-       {{CONTRACTION R"(|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}\x{200C}\x{200D}]+|\p{N}{1,3}|)" OTHERS
-                     R"([\r\n]*|)" SPACES}}},
+       {{R"('\x{17F}|)" CONTRACTION R"(|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}\x{200C}\x{200D}]+|\p{N}{1,3}|)" OTHERS
+         R"([\r\n]*|)" SPACES}}},
       {{"superbpe"}, {{"\\p{N}+"}, {"[0-9]+", Threes::before}}},
       {{"bailingmoe", "bailingmoe2", "llada-moe"},
        {{CONTRACTION "|" LETTERS R"(|\p{N}|)" OTHERS R"([\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+)"}}},
