@@ -100,10 +100,10 @@ TEST_CASE("an indirect dispatch takes its size from memory, and size 0 skips") {
                size = t.u32(1, 3, {2, 1, 1}), none = t.u32(1, 3, {0, 1, 1});
   const KernelSpec spec = rms_norm_kernels(stream.caps()).front();
   stream.fill(y, 0);
-  stream.dispatch_indirect(spec, {y, x, w}, RmsNormParameters{64, 0}, none, {1, 1});
+  stream.dispatch_indirect(spec, {y, x, w}, RmsNormParameters{64, 1, 0}, none, {1, 1});
   stream.run();
   CHECK(t.read(y)[0] == 0);
-  stream.dispatch_indirect(spec, {y, x, w}, RmsNormParameters{64, 0}, size, {1, 1});
+  stream.dispatch_indirect(spec, {y, x, w}, RmsNormParameters{64, 1, 0}, size, {1, 1});
   stream.run();
   CHECK(t.read(y)[127] == doctest::Approx(1));
 }
@@ -114,7 +114,7 @@ TEST_CASE("wrong bindings are found before the driver sees them") {
   const Tensor x = t.f32(1, 64, ones(64));
   const KernelSpec spec = rms_norm_kernels(stream.caps()).front();
   stream.begin();
-  CHECK_THROWS_WITH_AS(stream.dispatch(spec, {x, x}, RmsNormParameters{64, 0}, {1}, {}),
+  CHECK_THROWS_WITH_AS(stream.dispatch(spec, {x, x}, RmsNormParameters{64, 1, 0}, {1}, {}),
                        doctest::Contains("2 tensors given"), Error);
   CHECK_THROWS_WITH_AS(stream.dispatch(spec, {x, x, x}, uint32_t{64}, {1}, {}),
                        doctest::Contains("4 bytes of parameters given"), Error);
