@@ -10,6 +10,10 @@
 #include "shaders/embed/embed.h"
 #include "shaders/layer_norm/layer_norm.h"
 #include "shaders/limit/limit.h"
+#include "shaders/experts/expert_matmul.h"
+#include "shaders/experts/expert_route.h"
+#include "shaders/experts/expert_rows.h"
+#include "shaders/experts/expert_sum.h"
 #include "shaders/matmul/matmul.h"
 #include "shaders/rms_norm/rms_norm.h"
 #include "shaders/rope/rope.h"
@@ -42,6 +46,10 @@ std::vector<KernelSpec> all_kernels(const Caps& caps) {
   take(activation_kernels(caps));
   take(limit_kernels(caps));
   take(add_kernels(caps));
+  take(expert_route_kernels(caps));
+  take(expert_rows_kernels(caps));
+  take(expert_matmul_kernels(caps));
+  take(expert_sum_kernels(caps));
   take(sample_kernels(caps));
   std::sort(list.begin(), list.end());
   list.erase(std::unique(list.begin(), list.end()), list.end());

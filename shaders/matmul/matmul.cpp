@@ -24,28 +24,27 @@ constexpr uint32_t kDotSubgroupCode[] =
     ;
 constexpr Program kPlain{"matmul", kCode}, kSubgroup{"matmul", kSubgroupCode}, kDot{"matmul_dot", kDotCode},
     kDotSubgroup{"matmul_dot", kDotSubgroupCode};
+constexpr MatmulPrograms kPrograms{&kPlain, &kSubgroup, &kDot, &kDotSubgroup};
 
 bool is_scaled(DType type) { return type == DType::q8_0 || type == DType::q4_0; }
 
 constexpr uint32_t kDecodeRows[] = {1, 2, 4, 8};  // tm when decoding
 
-KernelSpec kernel(const MatmulTile& t, Phase phase, DType type, uint32_t x_access, bool bias) {
-  // Where a row is alone, scaling a block's sum is cheaper than scaling its values.
-  const bool scale_sums = phase == Phase::decode && is_scaled(type);
-  return {t.shuffle ? &kSubgroup : &kPlain,
-          {t.lanes, t.row_groups, t.slices, t.tm, t.tn, static_cast<uint32_t>(type), bias, x_access,
-           scale_sums, t.steps}};
-}
-
-KernelSpec dot_kernel(const MatmulTile& t, DType type, bool bias) {
-  const uint32_t halves = t.steps / 4;  // of a block
-  return {t.shuffle ? &kDotSubgroup : &kDot,
-          {t.lanes, t.row_groups, t.slices, t.tm, t.tn, static_cast<uint32_t>(type), bias, halves, t.mixed}};
-}
-
 uint32_t x_access(uint32_t k) { return k % WEIGHT_BLOCK == 0 ? 0 : k % 4 == 0 ? 1 : 2; }
 
 }  // namespace
+
+KernelSpec matmul_kernel(const MatmulPrograms& programs, const MatmulTile& t, Phase phase, DType type,
+                         uint32_t k, bool dot, bool bias) {
+  const auto number = static_cast<uint32_t>(type);
+  if (dot)
+    return {t.shuffle ? programs.dot_subgroup : programs.dot,
+            {t.lanes, t.row_groups, t.slices, t.tm, t.tn, number, bias, t.steps / 4, t.mixed}};
+  // Where a row is alone, scaling a block's sum is cheaper than scaling its values.
+  const bool scale_sums = phase == Phase::decode && is_scaled(type);
+  return {t.shuffle ? programs.subgroup : programs.plain,
+          {t.lanes, t.row_groups, t.slices, t.tm, t.tn, number, bias, x_access(k), scale_sums, t.steps}};
+}
 
 MatmulTile matmul_tile(const Caps& caps, Phase phase, uint32_t rows, bool dot) {
   uint32_t tm = kDecodeRows[0];
@@ -107,8 +106,7 @@ void matmul(Stream& stream, const MatmulTile& tile, Phase phase, Tensor y, const
   assert(!dot || is_scaled(w.type));
   const Tensor x = dot ? input.quantized : input.x;
   const Caps& caps = stream.caps();
-  const KernelSpec spec = dot ? dot_kernel(tile, w.type, static_cast<bool>(bias))
-                              : kernel(tile, phase, w.type, x_access(w.k), static_cast<bool>(bias));
+  const KernelSpec spec = matmul_kernel(kPrograms, tile, phase, w.type, w.k, dot, static_cast<bool>(bias));
   const uint32_t n_rows = slice_rows(caps, y, x);
   for (uint32_t first = 0; first < y.rows; first += n_rows) {
     const uint32_t rows = std::min(n_rows, y.rows - first);
@@ -127,22 +125,29 @@ void matmul(Stream& stream, const MatmulTile& tile, Phase phase, Tensor y, const
 }
 
 std::vector<KernelSpec> matmul_kernels(const Caps& caps) {
+  std::vector<KernelSpec> specs = matmul_kernels(caps, kPrograms, [&](Phase phase, bool dot) {
+    std::vector<MatmulTile> tiles;
+    for (uint32_t rows : kDecodeRows) tiles.push_back(matmul_tile(caps, phase, rows, dot));
+    return tiles;
+  });
+  for (const KernelSpec& spec : quantize_rows_kernels(caps)) specs.push_back(spec);
+  return specs;
+}
+
+std::vector<KernelSpec> matmul_kernels(const Caps& caps, const MatmulPrograms& programs,
+                                       const std::function<std::vector<MatmulTile>(Phase, bool)>& tiles) {
   std::vector<KernelSpec> specs;
-  for (DType type : {DType::f32, DType::f16, DType::q8_0, DType::q4_0})
-    for (uint32_t access = 0; access < (is_scaled(type) ? 1 : 3); access++)
+  for (Phase phase : {Phase::prefill, Phase::decode})
+    for (DType type : {DType::f32, DType::f16, DType::q8_0, DType::q4_0})
       for (bool bias : {false, true}) {
-        specs.push_back(kernel(matmul_tile(caps, Phase::prefill, 1), Phase::prefill, type, access, bias));
-        for (uint32_t rows : kDecodeRows)
-          specs.push_back(kernel(matmul_tile(caps, Phase::decode, rows), Phase::decode, type, access, bias));
+        for (const MatmulTile& tile : tiles(phase, false))
+          for (uint32_t k : {32, 4, 1})
+            if (k == 32 || !is_scaled(type))
+              specs.push_back(matmul_kernel(programs, tile, phase, type, k, false, bias));
+        if (!matmul_uses_dot(caps, phase, type, 4096)) continue;
+        for (const MatmulTile& tile : tiles(phase, true))
+          specs.push_back(matmul_kernel(programs, tile, phase, type, 4096, true, bias));
       }
-  for (DType type : {DType::q8_0, DType::q4_0})
-    for (Phase phase : {Phase::prefill, Phase::decode}) {
-      if (!matmul_uses_dot(caps, phase, type, 4096)) continue;
-      for (bool bias : {false, true})
-        for (uint32_t rows : kDecodeRows)
-          specs.push_back(dot_kernel(matmul_tile(caps, phase, rows, true), type, bias));
-      for (const KernelSpec& spec : quantize_rows_kernels(caps)) specs.push_back(spec);
-    }
   return specs;
 }
 

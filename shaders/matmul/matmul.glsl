@@ -35,21 +35,21 @@ const uint X_LOADS = STEPS * TM;
 #endif
 
 void main() {
+  if (!find_tile()) return;
   const uint lane = gl_LocalInvocationID.x, slice = gl_LocalInvocationID.z;
-  const uint first_row = (gl_WorkGroupID.x * ROW_GROUPS + gl_LocalInvocationID.y) * TM;
+  const uint first_row = tile_row() + gl_LocalInvocationID.y * TM;
   const uint first_output = gl_WorkGroupID.y * LANES * TN + lane;
   const uint n_blocks = (p.k + WEIGHT_BLOCK - 1) / WEIGHT_BLOCK;
-  const uint last_output = (p.count - 1) | (WEIGHT_GROUP - 1);  // padding included
 
   const uint x_unit = X_ACCESS == 2 ? 1 : 4;
   uint at[TN], scales_at[TN], x_at[X_LOADS];
   [[unroll]] for (uint t = 0; t < TN; t++) {
-    const uint output_ = min(first_output + t * LANES, last_output);
+    const uint output_ = part_output(first_output + t * LANES);
     at[t] = weight_at(output_, n_blocks) + slice * BLOCK_UNITS * WEIGHT_GROUP;
     scales_at[t] = scale_at(output_, n_blocks);
   }
   [[unroll]] for (uint i = 0; i < X_LOADS; i++)
-    x_at[i] = (min(first_row + X_PIECE(i) % TM, p.rows - 1) * p.k + slice * WEIGHT_BLOCK + X_PIECE(i) / TM * 4) / x_unit;
+    x_at[i] = (x_row(first_row + X_PIECE(i) % TM) * p.k + slice * WEIGHT_BLOCK + X_PIECE(i) / TM * 4) / x_unit;
   [[unroll]] for (uint i = 0; i < TM * TN; i++) sums[i] = 0;
 
   [[dont_unroll]] for (uint block = slice; block < n_blocks; block += SLICES) {

@@ -4,6 +4,7 @@
 #define SPINDLE_SHADERS_MATMUL_H
 #include "shaders/common/glsl.h"
 #ifdef __cplusplus
+#include <functional>
 #include <span>
 
 #include "shaders/weight/weight.h"
@@ -56,6 +57,15 @@ void matmul(Stream& stream, const MatmulTile& tile, Phase phase, Tensor y, const
             const MatmulInput& x, Tensor bias = {});
 // Every kernel that matmul can use on such a device.
 std::vector<KernelSpec> matmul_kernels(const Caps& caps);
+
+// The same for other products whose shaders include those of this one.
+struct MatmulPrograms {
+  const Program *plain, *subgroup, *dot, *dot_subgroup;
+};
+KernelSpec matmul_kernel(const MatmulPrograms& programs, const MatmulTile& tile, Phase phase, DType type,
+                         uint32_t k, bool dot, bool bias);
+std::vector<KernelSpec> matmul_kernels(const Caps& caps, const MatmulPrograms& programs,
+                                       const std::function<std::vector<MatmulTile>(Phase, bool dot)>& tiles);
 
 namespace reference {
 // y: [rows, n], w: [n, k], x: [rows, k], bias: [n] or empty.

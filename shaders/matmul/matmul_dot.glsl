@@ -27,20 +27,20 @@ const uint X_LOADS = TM;
 #endif
 
 void main() {
+  if (!find_tile()) return;
   const uint lane = gl_LocalInvocationID.x, slice = gl_LocalInvocationID.z;
-  const uint first_row = (gl_WorkGroupID.x * ROW_GROUPS + gl_LocalInvocationID.y) * TM;
+  const uint first_row = tile_row() + gl_LocalInvocationID.y * TM;
   const uint first_output = gl_WorkGroupID.y * LANES * TN + lane;
   const uint n_blocks = p.k / WEIGHT_BLOCK;
-  const uint last_output = (p.count - 1) | (WEIGHT_GROUP - 1);  // padding included
 
   uint at[TN], scales_at[TN], x_at[X_LOADS], x_scales_at[X_LOADS];
   [[unroll]] for (uint t = 0; t < TN; t++) {
-    const uint output_ = min(first_output + t * LANES, last_output);
+    const uint output_ = part_output(first_output + t * LANES);
     at[t] = weight_at(output_, n_blocks) + slice * BLOCK_UNITS * WEIGHT_GROUP;
     scales_at[t] = scale_at(output_, n_blocks);
   }
   [[unroll]] for (uint i = 0; i < X_LOADS; i++) {
-    const uint row_at = min(first_row + X_ROW(i), p.rows - 1) * QUANTIZED_WORDS(p.k);
+    const uint row_at = x_row(first_row + X_ROW(i)) * QUANTIZED_WORDS(p.k);
     x_at[i] = row_at / 4 + slice * 2;
     x_scales_at[i] = row_at / 2 + n_blocks * 4;
   }

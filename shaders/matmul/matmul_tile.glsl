@@ -18,7 +18,22 @@ layout(constant_id = 6) const bool BIAS = false;
 #include "shaders/weight/weight.glsl"
 layout(binding = 0) writeonly buffer Y { float y[]; };
 layout(binding = 4) readonly buffer Bias { float bias[]; };
+
+// The rows and outputs of a workgroup: consecutive ones of the part, or those of one expert.
+#ifdef EXPERTS
+#include "shaders/experts/expert_rows.glsl"
+#else
 layout(push_constant) uniform Push { MatmulParameters p; };
+bool find_tile() { return true; }
+uint tile_row() { return gl_WorkGroupID.x * ROW_GROUPS * TM; }
+bool row_exists(uint row) { return row < p.rows; }
+uint x_row(uint row) { return min(row, p.rows - 1); }
+uint y_row(uint row) { return row; }
+bool output_exists(uint output_) { return output_ < p.count; }
+uint part_output(uint output_) { return min(output_, (p.count - 1) | (WEIGHT_GROUP - 1)); }  // padding included
+uint column(uint output_) { return p.first + output_; }
+uint bias_at(uint output_) { return p.first + output_; }
+#endif
 
 shared float slice_sums[SLICES > 1 ? SLICES * ROW_GROUPS * TM * TN * LANES : 1];
 
@@ -37,8 +52,8 @@ void write_sums(uint first_row, uint first_output) {
   [[unroll]] for (uint r = 0; r < TM; r++)
     [[unroll]] for (uint t = 0; t < TN; t++) {
       const uint output_ = first_output + t * LANES, row = first_row + r;
-      if (output_ >= p.count || row >= p.rows) continue;
-      if (BIAS) sums[r * TN + t] += bias[p.first + output_];
-      y[row * p.n + p.first + output_] = sums[r * TN + t];
+      if (!output_exists(output_) || !row_exists(row)) continue;
+      if (BIAS) sums[r * TN + t] += bias[bias_at(output_)];
+      y[y_row(row) * p.n + column(output_)] = sums[r * TN + t];
     }
 }
