@@ -53,10 +53,26 @@ struct AttentionBlock {
   Norm post_norm;                 // of what is added to the residual
 };
 
+// Feed-forwards of which each row takes the few that a router chooses; without biases.
+struct Experts {
+  uint32_t count = 0, used = 0;  // 0: the feed-forward is a dense one
+  uint32_t dim = 0;              // of one expert
+  Linear router{"ffn_gate_inp"};
+  std::string gate = "ffn_gate_exps", up = "ffn_up_exps", down = "ffn_down_exps";  // [count, n, k]
+  bool separate = false;    // tensors NAME.0, NAME.1, ... hold one expert each
+  bool renormalise = true;  // the weights of those used add up to 1, else those of all experts do
+  double scale = 1;         // of the weights, after that
+  // One more that every row goes through; with a router, times the sigmoid of what that says.
+  uint32_t shared_dim = 0;  // 0: there is none
+  Linear shared_gate{"ffn_gate_shexp"}, shared_up{"ffn_up_shexp"}, shared_down{"ffn_down_shexp"};
+  Linear shared_router{""};
+};
+
 struct FeedForward {  // down(f(gate(x)) * up(x)), or down(f(up(x))) without a gate
   Norm norm{"ffn_norm"};
   Linear gate{"ffn_gate"}, up{"ffn_up"}, down{"ffn_down"};
   Activation activation = Activation::silu;
+  Experts experts;  // in place of gate, up and down, if there are any
   Norm post_norm;
 };
 
@@ -91,6 +107,8 @@ struct Architecture {
 // q, k and v are rows of one tensor, unless the file has them one by one; likewise gate and up.
 void fuse_qkv(Layer& layer, const Config& c, int i);
 void fuse_gate_up(Layer& layer, const Config& c, int i);
+// The experts that the file's settings describe.
+void use_experts(Layer& layer, const Config& c, bool renormalise);
 // Norms of a kind wherever the layer has any.
 void set_norms(Layer& layer, NormKind kind, Bias bias);
 
@@ -102,6 +120,9 @@ const Architecture& get_architecture(std::string_view name);
 Architecture llama();
 Architecture qwen2();
 Architecture qwen3();
+Architecture qwen2moe();
+Architecture qwen3moe();
+Architecture olmoe();
 Architecture gpt2();
 Architecture gptneox();
 Architecture starcoder2();
@@ -113,6 +134,7 @@ Architecture baichuan();
 Architecture phi3();
 Architecture olmo2();
 Architecture granite();
+Architecture granitemoe();
 Architecture minicpm();
 Architecture command_r();
 Architecture cohere2();

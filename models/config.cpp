@@ -6,6 +6,7 @@
 
 #include "models/positions_file.h"
 #include "runtime/error.h"
+#include "shaders/experts/expert_route.h"
 
 namespace spindle {
 namespace {
@@ -76,6 +77,21 @@ class Reader {
   const Gguf& file_;
   std::string prefix_;
 };
+
+// Routing by softmax, without groups.
+void read_experts(Config& c, const Reader& read) {
+  c.n_experts = read.integer_or("expert_count", 0, 0, EXPERTS_MOST);
+  if (c.n_experts == 0) return;
+  c.n_experts_used = read.integer("expert_used_count", 1, std::min<uint32_t>(c.n_experts, EXPERTS_USED_MOST));
+  c.expert_dim = read.integer_or("expert_feed_forward_length", 0, 0, 1 << 22);
+  if (c.expert_dim == 0) c.expert_dim = c.ffn_dim[0];
+  c.shared_expert_dim = read.integer_or("expert_shared_feed_forward_length", 0, 0, 1 << 22);
+  c.expert_weights_norm = read.find_flag("expert_weights_norm");
+  c.expert_weights_scale = read.find_limit("expert_weights_scale");
+  if (c.expert_weights_scale == 0) c.expert_weights_scale.reset();  // as some write it who mean none
+  read.integer_or("expert_gating_func", 0, 0, 1);                   // 1: softmax, 0: not said
+  read.integer_or("expert_group_count", 0, 0, 1);
+}
 
 // What only some families have.
 void read_mechanisms(Config& c, const Gguf& file, const Reader& read) {
@@ -157,6 +173,7 @@ Config read_config(const Gguf& file) {
     read.fail("rope.dimension_count", fmt::format("found {}, expected an even number", c.n_rot));
   c.rope_base = read.positive_or("rope.freq_base", 10000);
   c.rope = read_rope_request(file, prefix);
+  read_experts(c, read);
   read_mechanisms(c, file, read);
   return c;
 }

@@ -28,6 +28,11 @@ struct Config {
   double rope_base = 10000;
   RopeRequest rope;  // what the file says of its scaling
 
+  // Experts; 0: there are none, or the file does not say.
+  uint32_t n_experts = 0, n_experts_used = 0, expert_dim = 0, shared_expert_dim = 0;
+  std::optional<bool> expert_weights_norm;
+  std::optional<double> expert_weights_scale;
+
   // What only some families have; nothing where the file says nothing. Scales are positive.
   std::optional<double> embedding_scale, residual_scale, logit_scale, attention_scale, window_rope_base;
   std::optional<double> clamp_qkv, max_alibi_bias, attention_soft_cap, logit_soft_cap;  // 0: none

@@ -104,7 +104,12 @@ TEST_CASE("golden models agree, as one chunk and token by token") {
                            "minicpm",
                            "command-r",
                            "gemma",
-                           "baichuan-7b"})
+                           "baichuan-7b",
+                           "llama-moe",
+                           "qwen2moe",
+                           "qwen3moe",
+                           "olmoe",
+                           "granitemoe"})
     check_golden(name);
 }
 
@@ -175,6 +180,32 @@ TEST_CASE("random models agree with a double-precision reference of the whole mo
            .head_dim = 16,
            .dim = 48,
            .keys = {{"attention.sliding_window", 0u}}},
+          {.head_dim = 16,
+           .ffn_dim = 40,
+           .keys = {{"expert_count", 5u}, {"expert_used_count", 2u}},
+           .tensors = {"ffn_gate.0.weight"}},
+          {.head_dim = 32,
+           .type = DType::f16,
+           .keys = {{"expert_count", 8u}, {"expert_used_count", 2u}, {"expert_weights_scale", 1.5f}}},
+          {.architecture = "qwen2moe",
+           .head_dim = 16,
+           .keys = {{"expert_count", 6u},
+                    {"expert_used_count", 3u},
+                    {"expert_feed_forward_length", 24u},
+                    {"expert_shared_feed_forward_length", 56u}}},
+          {.architecture = "qwen3moe",
+           .head_dim = 24,
+           .keys = {{"expert_count", 40u}, {"expert_used_count", 8u}, {"expert_feed_forward_length", 16u}}},
+          {.architecture = "olmoe",
+           .head_dim = 16,
+           .keys = {{"expert_count", 7u}, {"expert_used_count", 7u}}},
+          {.architecture = "granitemoe",
+           .head_dim = 16,
+           .keys = {{"expert_count", 4u},
+                    {"expert_used_count", 1u},
+                    {"expert_shared_feed_forward_length", 33u},
+                    {"residual_scale", 0.6f},
+                    {"logit_scale", 4.f}}},
       });
   for (const RandomModel& random : models) {
     const std::vector<std::byte> bytes = random.bytes();
@@ -219,6 +250,18 @@ TEST_CASE("what a family needs beyond others is checked") {
   }
   CHECK_THROWS_WITH_AS(load({.architecture = "bloom", .n_kv_heads = 4, .head_dim = 16}),
                        doctest::Contains("file.gguf: bloom, layer 0: ALiBi is not supported"), Error);
+  for (const auto& [keys, message] : std::initializer_list<std::pair<Keys, const char*>>{
+           {{{"expert_count", 4u}, {"expert_used_count", 5u}}, "found 5, expected 1 to 4"},
+           {{{"expert_count", 4u}, {"expert_used_count", 0u}}, "found 0, expected 1 to 4"},
+           {{{"expert_count", 4u}}, "expert_used_count"},
+           {{{"expert_count", 513u}, {"expert_used_count", 2u}}, "found 513, expected 0 to 512"},
+           {{{"expert_count", 64u}, {"expert_used_count", 33u}}, "found 33, expected 1 to 32"},
+           {{{"expert_count", 4u}, {"expert_used_count", 2u}, {"expert_gating_func", 2u}},
+            "found 2, expected 0 to 1"},
+           {{{"expert_count", 4u}, {"expert_used_count", 2u}, {"expert_weights_scale", NAN}}, "found nan"}}) {
+    CAPTURE(message);
+    CHECK_THROWS_WITH_AS(load({.head_dim = 16, .keys = keys}), doctest::Contains(message), Error);
+  }
   const RandomModel learned{.architecture = "gpt2", .n_kv_heads = 4, .head_dim = 16, .context = 128};
   const Model model(device(), Gguf::parse(learned.bytes(), "file.gguf"));
   CHECK(Session(model, {}).context() == 128);

@@ -39,7 +39,9 @@ Transformer::Transformer(Stream& stream, const Model& model, const RopePlan& rop
   const uint64_t limit = std::min(stream.caps().max_binding_bytes, stream.caps().max_allocation_bytes);
   const bool parallel = std::ranges::any_of(layers_, &Layer::parallel);
   const uint32_t q_dim = c.max_heads() * c.head_dim, kv_dim = c.max_kv_heads() * c.head_dim;
-  const uint32_t widest = std::max({c.dim, q_dim, c.max_ffn_dim()});
+  const ExpertSizes experts = expert_sizes(stream.caps(), layers_, c);
+  const uint32_t ffn_dim = std::max(experts.inner, experts.any_dense ? c.max_ffn_dim() : 0);
+  const uint32_t widest = std::max({c.dim, q_dim, ffn_dim, experts.widest});
   max_rows_ = static_cast<uint32_t>(std::min<uint64_t>(max_rows, limit / (uint64_t{4} * widest)));
   require(max_rows_ > 0, "one row of {} activations does not fit into a binding of {} bytes", widest, limit);
 
@@ -58,12 +60,14 @@ Transformer::Transformer(Stream& stream, const Model& model, const RopePlan& rop
                                      {&k_, kv_dim},
                                      {&v_, kv_dim},
                                      {&attended_, q_dim},
-                                     {&gate_, c.max_ffn_dim()},
-                                     {&up_, c.max_ffn_dim()}})
+                                     {&gate_, ffn_dim},
+                                     {&up_, ffn_dim}})
     arena_.add(*tensor, DType::f32, max_rows_, cols);
+  if (experts.count) add_experts(experts);
   if (parallel) arena_.add(y_, DType::f32, max_rows_, c.dim);
   arena_.add(last_, DType::f32, 1, c.dim);
-  const uint64_t quantized_bytes = matmul_scratch_bytes(stream.caps(), max_rows_, widest);
+  const uint64_t quantized_bytes = std::max(matmul_scratch_bytes(stream.caps(), max_rows_, widest),
+                                            uint64_t{4} * max_rows_ * experts.quantized);
   if (quantized_bytes)
     arena_.add(quantized_, DType::u32, 1, static_cast<uint32_t>(ceil_div(quantized_bytes, uint64_t{4})));
   logits_.resize(ceil_div(max_logit_rows_, part));

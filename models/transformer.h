@@ -33,6 +33,16 @@ struct StepState {
   Tensor targets;        // u32 [1, max logit rows]: which row of sampling.rows a row of logits belongs to
 };
 
+// What the layers' experts need: the most of any layer.
+struct ExpertSizes {
+  bool any_dense = false, any_shared = false;  // layers without experts, with a shared one
+  uint32_t count = 0, used = 0;                // 0: there are none
+  uint32_t inner = 0;                          // floats of a row between gate and down
+  uint32_t quantized = 0;                      // words of a row of those for integer products
+  uint32_t widest = 0;                         // words of a row in any tensor
+};
+ExpertSizes expert_sizes(const Caps& caps, const std::vector<Layer>& layers, const Config& c);
+
 class Transformer {
  public:
   // max_rows: of one step; it is lowered until every activation fits into a binding.
@@ -59,6 +69,8 @@ class Transformer {
   // y = what the block adds to the residual, x: its normed input; both [rows, dim], y may be x.
   void attend(uint32_t i, const StepShape& shape, Tensor rows, Tensor y, Tensor x);
   void feed_forward(uint32_t i, const StepShape& shape, Tensor y, Tensor x);
+  void experts(uint32_t i, const StepShape& shape, Tensor y, Tensor x);  // in place of a dense feed-forward
+  void add_experts(const ExpertSizes& sizes);
   void head(const StepShape& shape, const StepState& state);
   // Rows of n_heads heads; without a norm nothing happens.
   void norm(Tensor y, Tensor x, const Norm& norm, const NormWeights& weights, uint32_t n_heads = 1);
@@ -82,6 +94,8 @@ class Transformer {
   Arena arena_;
   Buffer scratch_;
   Tensor x_, h_, y_, q_, k_, v_, attended_, gate_, up_, last_;  // f32 [max rows, ...]; y_ in parallel layers
+  Tensor router_, chosen_, shares_, of_experts_, of_shared_, shared_gate_,
+      sorted_;        // where there are experts
   Tensor quantized_;  // u32 words, of the rows that products read; none where the device has no use for it
   std::vector<Tensor> logits_;
 };

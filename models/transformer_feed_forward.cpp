@@ -8,6 +8,10 @@ void Transformer::feed_forward(uint32_t i, const StepShape& shape, Tensor y, Ten
   const Config& c = model_.config();
   const FeedForward& f = layers_[i].feed_forward;
   const LayerWeights& w = model_.weights().layer(i);
+  if (f.experts.count) {
+    experts(i, shape, y, x);
+    return norm(y, y, f.post_norm, w.feed_forward_post_norm);
+  }
   const Tensor up = view(up_, shape, c.ffn_dim[i]);
   Tensor hidden = up;
   if (w.gate.weight) {

@@ -3,6 +3,8 @@
 
 #include <fmt/ranges.h>
 
+#include <algorithm>
+#include <array>
 #include <set>
 
 #include "runtime/error.h"
@@ -18,6 +20,9 @@ struct Item {
   Weight* matrix = nullptr;  // one of the two
   Tensor* vector = nullptr;
   uint32_t rows = 1;  // of the vector
+  // Of a matrix of experts: outputs of one, and where each is if they are tensors of their own.
+  uint32_t expert_outputs = 0;
+  std::vector<const GgufTensor*> experts{};
 };
 
 // Rows of a tensor: all, or as many as are asked for out of `all`.
@@ -38,6 +43,26 @@ class Plan {
     const DType type = type_of(t);
     items_.push_back({&t, type, bytes_of(type, k) * rows.first, bytes_of(type, k) * n, &to});
     matrices.push_back({type, n, k});
+  }
+  // [count, n, k] in one tensor, or in one for each expert.
+  void experts(const std::string& name, bool separate, uint32_t count, uint32_t n, uint32_t k,
+               ExpertWeight& to) {
+    to.experts = count;
+    to.n = n;
+    Item item{};
+    for (uint32_t e = 0; separate && e < count; e++) {
+      item.experts.push_back(&get(fmt::format("{}.{}.weight", name, e), {k, n}));
+      require(item.experts[e]->type == item.experts[0]->type, ErrorKind::model_file,
+              "{}: tensor '{}' has another type than '{}'", file_.file(), item.experts[e]->name,
+              item.experts[0]->name);
+    }
+    item.tensor = separate ? item.experts[0] : &get(name + ".weight", {k, n, count});
+    item.type = type_of(*item.tensor);
+    item.bytes = bytes_of(item.type, k) * n * count;
+    item.matrix = &to.weight;
+    item.expert_outputs = n;
+    matrices.push_back(expert_shape(item.type, count, n, k));
+    items_.push_back(std::move(item));
   }
   // f32 [rows, cols] on the device.
   void vector(const std::string& name, uint32_t cols, uint32_t rows, Tensor& to, Range range = {}) {
@@ -83,14 +108,15 @@ class Plan {
   bool takes(Bias bias, const std::string& name) const {
     return bias == Bias::required || (bias == Bias::optional && has(name));
   }
-  const GgufTensor& get(const std::string& name, std::array<uint64_t, 2> dims) {
+  const GgufTensor& get(const std::string& name, std::initializer_list<uint64_t> dims) {
     const GgufTensor* t = file_.find_tensor(name);
-    require(t, ErrorKind::model_file, "{}: tensor '{}' is missing, expected [{}, {}]", file_.file(), name,
-            dims[0], dims[1]);
-    require(t->dims[0] == dims[0] && t->dims[1] == dims[1] && t->dims[2] == 1 && t->dims[3] == 1,
-            ErrorKind::model_file, "{}: tensor '{}' at byte {}: expected [{}, {}], got [{}]", file_.file(),
-            name, t->info_offset, dims[0], dims[1],
-            fmt::join(t->dims.begin(), t->dims.begin() + t->n_dims, ", "));
+    require(t, ErrorKind::model_file, "{}: tensor '{}' is missing, expected [{}]", file_.file(), name,
+            fmt::join(dims, ", "));
+    std::array<uint64_t, 4> all{1, 1, 1, 1};
+    std::copy(dims.begin(), dims.end(), all.begin());
+    require(std::equal(all.begin(), all.end(), t->dims.begin()), ErrorKind::model_file,
+            "{}: tensor '{}' at byte {}: expected [{}], got [{}]", file_.file(), name, t->info_offset,
+            fmt::join(dims, ", "), fmt::join(t->dims.begin(), t->dims.begin() + t->n_dims, ", "));
     used_.insert(name);
     return *t;
   }
@@ -107,6 +133,18 @@ class Plan {
   std::vector<Item> items_;
   std::set<std::string> used_;
 };
+
+void plan_experts(Plan& plan, const std::string& prefix, const Experts& e, uint32_t dim, ExpertWeights& to) {
+  plan.projection(prefix, e.router, e.count, dim, to.router);
+  plan.experts(prefix + e.gate, e.separate, e.count, e.dim, dim, to.gate);
+  plan.experts(prefix + e.up, e.separate, e.count, e.dim, dim, to.up);
+  plan.experts(prefix + e.down, e.separate, e.count, dim, e.dim, to.down);
+  if (e.shared_dim == 0) return;
+  plan.projection(prefix, e.shared_gate, e.shared_dim, dim, to.shared_gate);
+  plan.projection(prefix, e.shared_up, e.shared_dim, dim, to.shared_up);
+  plan.projection(prefix, e.shared_down, dim, e.shared_dim, to.shared_down);
+  plan.projection(prefix, e.shared_router, 1, dim, to.shared_router);
+}
 
 }  // namespace
 
@@ -138,9 +176,13 @@ Weights::Weights(Stream& stream, const Gguf& file, const Config& c, const Archit
     plan.norm(prefix, a.k_norm, c.n_kv_heads[i], c.head_dim, w.k_norm);
     plan.norm(prefix, a.post_norm, 1, c.dim, w.attention_post_norm);
     if (!layer.shares_norm()) plan.norm(prefix, f.norm, 1, c.dim, w.feed_forward_norm);
-    plan.projection(prefix, f.gate, c.ffn_dim[i], c.dim, w.gate);
-    plan.projection(prefix, f.up, c.ffn_dim[i], c.dim, w.up);
-    plan.projection(prefix, f.down, c.dim, c.ffn_dim[i], w.down);
+    if (f.experts.count) {
+      plan_experts(plan, prefix, f.experts, c.dim, w.experts);
+    } else {
+      plan.projection(prefix, f.gate, c.ffn_dim[i], c.dim, w.gate);
+      plan.projection(prefix, f.up, c.ffn_dim[i], c.dim, w.up);
+      plan.projection(prefix, f.down, c.dim, c.ffn_dim[i], w.down);
+    }
     plan.norm(prefix, f.post_norm, 1, c.dim, w.feed_forward_post_norm);
   }
   plan.use("rope_freqs.weight");  // read by the model
@@ -159,11 +201,21 @@ Weights::Weights(Stream& stream, const Gguf& file, const Config& c, const Archit
   for (const Item& item : plan.items()) all += item.bytes;
   size_t next_matrix = 0, next_vector = 0;
   for (const Item& item : plan.items()) {
-    const ReadBytes read = [&](uint64_t first, std::span<std::byte> to) {
-      file.read_tensor(*item.tensor, to, item.first_byte + first);
+    const auto read_tensor = [&](const GgufTensor& tensor, uint64_t first, std::span<std::byte> to) {
+      file.read_tensor(tensor, to, first);
       done += to.size();
       if (progress) progress(done, all);
     };
+    ReadBytes read = [&](uint64_t first, std::span<std::byte> to) {
+      read_tensor(*item.tensor, item.first_byte + first, to);
+    };
+    if (const uint32_t n = item.expert_outputs) {
+      const auto k = static_cast<uint32_t>(item.tensor->dims[0]);
+      read = padded_experts(item.type, n, k, [&](uint32_t e, uint64_t first, std::span<std::byte> to) {
+        if (item.experts.empty()) read_tensor(*item.tensor, e * n * bytes_of(item.type, k) + first, to);
+        else read_tensor(*item.experts[e], first, to);
+      });
+    }
     if (item.matrix) {
       store_.load_matrix(stream, next_matrix, read);
       *item.matrix = store_.matrix(next_matrix++);

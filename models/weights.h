@@ -7,7 +7,7 @@
 
 #include "models/architecture.h"
 #include "models/gguf.h"
-#include "shaders/weight/weight.h"
+#include "shaders/experts/expert_matmul.h"
 
 namespace spindle {
 
@@ -21,12 +21,18 @@ struct NormWeights {
       bias;  // f32 [1, n], or [heads, head_dim] where heads have weights of their own; bias or none
 };
 
+struct ExpertWeights {
+  Projection router, shared_gate, shared_up, shared_down, shared_router;
+  ExpertWeight gate, up, down;
+};
+
 // What the layer does not have is empty.
 struct LayerWeights {
   NormWeights attention_norm, q_norm, k_norm, attention_post_norm;
   Projection q, k, v, output;
   NormWeights feed_forward_norm, feed_forward_post_norm;
   Projection gate, up, down;
+  ExpertWeights experts;
 };
 
 class Weights {

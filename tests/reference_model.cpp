@@ -10,6 +10,9 @@
 #include "shaders/add/add.h"
 #include "shaders/attention/attention.h"
 #include "shaders/embed/embed.h"
+#include "shaders/experts/expert_matmul.h"
+#include "shaders/experts/expert_route.h"
+#include "shaders/experts/expert_sum.h"
 #include "shaders/layer_norm/layer_norm.h"
 #include "shaders/limit/limit.h"
 #include "shaders/matmul/matmul.h"
@@ -105,9 +108,41 @@ ReferenceModel::Values ReferenceModel::attend(uint32_t i, const AttentionBlock& 
   return norm(project(y, prefix, a.output, c.dim), prefix, a.post_norm, c.dim);
 }
 
+ReferenceModel::Values ReferenceModel::experts(const std::string& prefix, const FeedForward& f,
+                                               const Values& x) const {
+  const Experts& e = f.experts;
+  const uint32_t dim = config_.dim;
+  std::vector<uint32_t> ids(x.size() / dim * e.used);
+  Values weights(ids.size());
+  reference::expert_route(ids, weights, project(x, prefix, e.router, e.count), e.used, e.renormalise,
+                          e.scale);
+  const auto product = [&](const Values& from, const std::string& name, uint32_t n) {
+    Values w;
+    for (uint32_t i = 0; i < (e.separate ? e.count : 1); i++) {
+      const Values& more = tensor(prefix + name + (e.separate ? fmt::format(".{}", i) : "") + ".weight");
+      w.insert(w.end(), more.begin(), more.end());
+    }
+    Values y(ids.size() * n);
+    reference::expert_matmul(y, w, from, {}, ids, e.count, static_cast<uint32_t>(w.size() / e.count / n));
+    return y;
+  };
+  Values hidden = product(x, e.gate, e.dim), shared, gate;
+  reference::activation(hidden, f.activation, hidden, product(x, e.up, e.dim));
+  if (e.shared_dim) {
+    Values beside = project(x, prefix, e.shared_gate, e.shared_dim);
+    reference::activation(beside, f.activation, beside, project(x, prefix, e.shared_up, e.shared_dim));
+    shared = project(beside, prefix, e.shared_down, dim);
+    if (!e.shared_router.name.empty()) gate = project(x, prefix, e.shared_router, 1);
+  }
+  Values y(x.size());
+  reference::expert_sum(y, product(hidden, e.down, dim), weights, shared, gate);
+  return y;
+}
+
 ReferenceModel::Values ReferenceModel::feed_forward(uint32_t i, const FeedForward& f, const Values& x) const {
   const std::string prefix = fmt::format("blk.{}.", i);
   const uint32_t n = config_.ffn_dim[i];
+  if (f.experts.count) return norm(experts(prefix, f, x), prefix, f.post_norm, config_.dim);
   const Values up = project(x, prefix, f.up, n);
   Values hidden(up.size());
   if (f.gate.name.empty()) reference::activation(hidden, f.activation, up, {});
@@ -192,11 +227,14 @@ std::vector<std::byte> RandomModel::bytes() const {
   std::mt19937 engine(seed);
   std::normal_distribution<float> normal;
   std::set<std::string> done;  // several parts may name one tensor
-  const auto matrix = [&](const std::string& name, uint32_t n, uint32_t k, float scale = 1) {
+  const auto matrix = [&](const std::string& name, uint32_t n, uint32_t k, float scale = 1,
+                          uint32_t count = 1) {
     if (!done.insert(name).second) return;
-    std::vector<float> values(size_t{n} * k);
+    std::vector<float> values(size_t{count} * n * k);
     for (float& v : values) v = normal(engine) * scale / std::sqrt(static_cast<float>(k));
-    w.add_tensor(name, type, {k, n}, encode(type, values));
+    std::vector<uint64_t> dims{k, n};
+    if (count > 1) dims.push_back(count);
+    w.add_tensor(name, type, dims, encode(type, values));
   };
   const auto vector = [&](const std::string& name, std::vector<uint64_t> dims, float centre) {
     if (!done.insert(name).second) return;
@@ -239,9 +277,25 @@ std::vector<std::byte> RandomModel::bytes() const {
     norm(b, a.k_norm, kv_dim);
     norm(b, a.post_norm, c.dim);
     norm(b, f.norm, c.dim);
-    linear(b, f.gate, ffn_dim, c.dim);
-    linear(b, f.up, ffn_dim, c.dim);
-    linear(b, f.down, c.dim, ffn_dim);
+    if (const Experts& e = f.experts; e.count) {
+      linear(b, e.router, e.count, c.dim);
+      for (const auto& [name, n, k] :
+           {std::tuple{e.gate, e.dim, c.dim}, {e.up, e.dim, c.dim}, {e.down, c.dim, e.dim}}) {
+        if (!e.separate) matrix(b + name + ".weight", n, k, 1, e.count);
+        for (uint32_t j = 0; e.separate && j < e.count; j++)
+          matrix(fmt::format("{}{}.{}.weight", b, name, j), n, k);
+      }
+      if (e.shared_dim) {
+        linear(b, e.shared_gate, e.shared_dim, c.dim);
+        linear(b, e.shared_up, e.shared_dim, c.dim);
+        linear(b, e.shared_down, c.dim, e.shared_dim);
+        linear(b, e.shared_router, 1, c.dim);
+      }
+    } else {
+      linear(b, f.gate, ffn_dim, c.dim);
+      linear(b, f.up, ffn_dim, c.dim);
+      linear(b, f.down, c.dim, ffn_dim);
+    }
     norm(b, f.post_norm, c.dim);
   }
   return w.finish();

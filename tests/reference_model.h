@@ -34,6 +34,7 @@ class ReferenceModel {
   Values embed(std::span<const Row> rows) const;
   Values attend(uint32_t i, const AttentionBlock& a, const Values& x,
                 std::span<const uint32_t> positions) const;
+  Values experts(const std::string& prefix, const FeedForward& f, const Values& x) const;
   Values feed_forward(uint32_t i, const FeedForward& f, const Values& x) const;
 
   Config config_;

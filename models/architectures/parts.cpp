@@ -21,6 +21,21 @@ void fuse_gate_up(Layer& layer, const Config& c, int i) {
   f.up = {"ffn_up", f.up.bias, rows, 2 * rows};
 }
 
+void use_experts(Layer& layer, const Config& c, bool renormalise) {
+  Experts& e = layer.feed_forward.experts;
+  e.count = c.n_experts;
+  e.used = c.n_experts_used;
+  e.dim = c.expert_dim;
+  e.renormalise = c.expert_weights_norm.value_or(renormalise);
+  e.scale = c.expert_weights_scale.value_or(1);
+  e.separate = c.has_tensor("ffn_gate.0.weight");  // as files were before 2024
+  if (e.separate) {
+    e.gate = "ffn_gate";
+    e.up = "ffn_up";
+    e.down = "ffn_down";
+  }
+}
+
 void set_norms(Layer& layer, NormKind kind, Bias bias) {
   AttentionBlock& a = layer.attention;
   FeedForward& f = layer.feed_forward;

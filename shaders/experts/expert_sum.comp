@@ -6,14 +6,12 @@ layout(constant_id = 0) const uint LANES = 64;
 layout(local_size_x = 64, local_size_x_id = 0) in;
 layout(constant_id = 1) const bool SHARED = false;
 layout(constant_id = 2) const bool GATE = false;
-layout(constant_id = 3) const bool RESIDUAL = false;
 
 layout(binding = 0) writeonly buffer Y { float y[]; };
 layout(binding = 1) readonly buffer Experts { float experts[]; };
 layout(binding = 2) readonly buffer Weights { float weights[]; };
 layout(binding = 3) readonly buffer Shared { float shared_output[]; };
 layout(binding = 4) readonly buffer Gate { float gate[]; };
-layout(binding = 5) readonly buffer Residual { float residual[]; };
 layout(push_constant) uniform Push { ExpertSumParameters p; };
 
 void main() {
@@ -30,6 +28,5 @@ void main() {
     const float share = GATE ? 1 / (1 + exp(min(-gate[row], 80))) : 1;
     sum = fma(share, shared_output[i], sum);
   }
-  sum *= p.scale;
-  y[i] = RESIDUAL ? residual[i] + sum : sum;
+  y[i] = sum;
 }

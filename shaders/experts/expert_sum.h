@@ -14,7 +14,6 @@ struct ExpertSumParameters {
   uint elements;  // of y
   uint dim;       // columns of y
   uint used;      // experts of a row
-  float scale;
 };
 
 #ifdef __cplusplus
@@ -24,16 +23,14 @@ struct SharedExpert {
   Tensor gate;    // f32 [rows, 1], before the sigmoid
 };
 
-// In the order of the ranks, then the shared expert. y: f32 [rows, dim], may be the residual; experts: f32
-// [rows * used, dim]; weights: f32 [rows, used]; residual: f32 [rows, dim], or nothing.
-void expert_sum(Stream& stream, Tensor y, Tensor experts, Tensor weights, const SharedExpert& shared,
-                Tensor residual, float scale);
+// In the order of the ranks, then the shared expert. y: f32 [rows, dim]; experts: f32 [rows * used, dim];
+// weights: f32 [rows, used].
+void expert_sum(Stream& stream, Tensor y, Tensor experts, Tensor weights, const SharedExpert& shared);
 std::vector<KernelSpec> expert_sum_kernels(const Caps& caps);
 
 namespace reference {
 void expert_sum(std::span<double> y, std::span<const double> experts, std::span<const double> weights,
-                std::span<const double> shared, std::span<const double> gate,
-                std::span<const double> residual, double scale);
+                std::span<const double> shared, std::span<const double> gate);
 }
 }  // namespace spindle
 #endif

@@ -1,0 +1,88 @@
+// The experts of a layer: their activations and their dispatches.
+#include <algorithm>
+
+#include "models/transformer.h"
+#include "shaders/activation/activation.h"
+#include "shaders/experts/expert_matmul.h"
+#include "shaders/experts/expert_route.h"
+#include "shaders/experts/expert_rows.h"
+#include "shaders/experts/expert_sum.h"
+#include "shaders/matmul/matmul.h"
+#include "shaders/matmul/quantize_rows.h"
+
+namespace spindle {
+
+ExpertSizes expert_sizes(const Caps& caps, const std::vector<Layer>& layers, const Config& c) {
+  ExpertSizes s;
+  for (const Layer& layer : layers) {
+    const Experts& e = layer.feed_forward.experts;
+    s.any_dense |= e.count == 0;
+    if (e.count == 0) continue;
+    s.count = std::max(s.count, e.count);
+    s.used = std::max(s.used, e.used);
+    s.inner = std::max({s.inner, e.used * e.dim, e.shared_dim});
+    s.any_shared |= e.shared_dim > 0;
+    if (matmul_scratch_bytes(caps, 1, e.dim))
+      s.quantized = std::max<uint32_t>(s.quantized, e.used * QUANTIZED_WORDS(e.dim));
+  }
+  s.widest = std::max({s.count, s.inner, s.used * c.dim, s.quantized});
+  return s;
+}
+
+void Transformer::add_experts(const ExpertSizes& s) {
+  const uint32_t dim = model_.config().dim;
+  arena_.add(router_, DType::f32, max_rows_, s.count);
+  arena_.add(chosen_, DType::u32, max_rows_, s.used);
+  arena_.add(shares_, DType::f32, max_rows_, s.used);
+  arena_.add(of_experts_, DType::f32, max_rows_, s.used * dim);
+  if (s.any_shared) {
+    arena_.add(of_shared_, DType::f32, max_rows_, dim);
+    arena_.add(shared_gate_, DType::f32, max_rows_, 1);
+  }
+  arena_.add(sorted_, DType::u32, 1,
+             static_cast<uint32_t>(expert_rows_scratch_bytes(max_rows_ * s.used, s.count) / 4));
+}
+
+void Transformer::experts(uint32_t i, const StepShape& shape, Tensor y, Tensor x) {
+  const FeedForward& f = layers_[i].feed_forward;
+  const Experts& e = f.experts;
+  const ExpertWeights& w = model_.weights().layer(i).experts;
+  const Phase phase = shape.phase;
+  const auto of_pairs = [&](Tensor t, uint32_t cols) {
+    t.rows = shape.rows * e.used;
+    t.cols = cols;
+    return t;
+  };
+
+  // The router is always computed in f32: which expert is taken must not hang on rounding.
+  const Tensor logits = view(router_, shape, e.count), chosen = view(chosen_, shape, e.used),
+               weights = view(shares_, shape, e.used);
+  matmul(stream_, phase, logits, w.router.weight, x, w.router.bias);
+  expert_route(stream_, chosen, weights, logits, e.renormalise, static_cast<float>(e.scale));
+  const ExpertRows rows = expert_rows(stream_, phase, chosen, e.count, sorted_);
+  const Tensor gate = of_pairs(gate_, e.dim), up = of_pairs(up_, e.dim), out = of_pairs(of_experts_, x.cols);
+  const MatmulInput wide = input(shape, x, {&w.gate.weight, &w.up.weight});
+  expert_matmul(stream_, phase, gate, w.gate, wide, rows);
+  expert_matmul(stream_, phase, up, w.up, wide, rows);
+  activation(stream_, gate, f.activation, gate, up);
+  expert_matmul(stream_, phase, out, w.down, input(shape, gate, {&w.down.weight}), rows);
+
+  SharedExpert shared;
+  if (e.shared_dim) {
+    shared.output = view(of_shared_, shape, x.cols);
+    const Tensor g = view(gate_, shape, e.shared_dim), u = view(up_, shape, e.shared_dim);
+    const MatmulInput again = input(shape, x, {&w.shared_gate.weight, &w.shared_up.weight});
+    matmul(stream_, phase, g, w.shared_gate.weight, again, w.shared_gate.bias);
+    matmul(stream_, phase, u, w.shared_up.weight, again, w.shared_up.bias);
+    activation(stream_, g, f.activation, g, u);
+    matmul(stream_, phase, shared.output, w.shared_down.weight, input(shape, g, {&w.shared_down.weight}),
+           w.shared_down.bias);
+    if (w.shared_router.weight) {
+      shared.gate = view(shared_gate_, shape, 1);
+      matmul(stream_, phase, shared.gate, w.shared_router.weight, x, w.shared_router.bias);
+    }
+  }
+  expert_sum(stream_, y, out, weights, shared);
+}
+
+}  // namespace spindle
