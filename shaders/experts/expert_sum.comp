@@ -14,6 +14,11 @@ layout(binding = 3) readonly buffer Shared { float shared_output[]; };
 layout(binding = 4) readonly buffer Gate { float gate[]; };
 layout(push_constant) uniform Push { ExpertSumParameters p; };
 
+// exp(80) is finite; beyond it the result is less than 1e-34 either way. min may lose a NaN.
+float sigmoid(float x) {
+  return (floatBitsToUint(x) & 0x7fffffffu) > 0x7f800000u ? x : 1 / (1 + exp(min(-x, 80)));
+}
+
 void main() {
   const uint i = gl_WorkGroupID.x * LANES + gl_LocalInvocationIndex;
   if (i >= p.elements) return;
@@ -24,8 +29,7 @@ void main() {
     sum = fma(weights[pair], experts[pair * p.dim + column], sum);
   }
   if (SHARED) {
-    // exp(80) is finite; beyond it the share is less than 1e-34 either way.
-    const float share = GATE ? 1 / (1 + exp(min(-gate[row], 80))) : 1;
+    const float share = GATE ? sigmoid(gate[row]) : 1;
     sum = fma(share, shared_output[i], sum);
   }
   y[i] = sum;

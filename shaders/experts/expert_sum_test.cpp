@@ -37,14 +37,17 @@ TEST_CASE("expert_sum equals its reference") {
         }
 }
 
-TEST_CASE("expert_sum of NaN weights is NaN") {
+TEST_CASE("expert_sum of NaN is NaN") {
   Stream stream(device());
   Tensors t(stream);
-  const Tensor y = t.f32(2, 5);
+  const Tensor y = t.f32(2, 5), z = t.f32(3, 5);
   expert_sum(stream, y, t.f32(4, 5, random_values(20, 1)), t.f32(2, 2, {NAN, NAN, 1, 1}), {});
+  const SharedExpert shared{t.f32(3, 5, random_values(15, 1)), t.f32(3, 1, {NAN, -1e30f, 1e30f})};
+  expert_sum(stream, z, t.f32(3, 5, random_values(15, 1)), t.f32(3, 1, {1, 1, 1}), shared);
   stream.run();
-  const std::vector<float> got = t.read(y);
-  for (size_t i = 0; i < got.size(); i++) CHECK(std::isnan(got[i]) == (i < 5));
+  const std::vector<float> weights = t.read(y), gates = t.read(z);
+  for (size_t i = 0; i < weights.size(); i++) CHECK(std::isnan(weights[i]) == (i < 5));
+  for (size_t i = 0; i < gates.size(); i++) CHECK(std::isnan(gates[i]) == (i < 5));
 }
 
 TEST_CASE("expert_sum bench" * doctest::skip(!bench())) {
