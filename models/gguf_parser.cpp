@@ -7,6 +7,7 @@
 #include "models/byte_reader.h"
 #include "models/gguf.h"
 #include "models/utf8.h"
+#include "runtime/dtype.h"
 
 namespace spindle {
 namespace {
@@ -305,8 +306,8 @@ void GgufParser::read_shape(GgufTensor& tensor) {
   const GgufTensorType* type = find_gguf_tensor_type(tensor.type);
   if (type == nullptr)
     reader_.fail("type", type_at,
-                 fmt::format("unsupported type {}, allowed 0 to {} but for unused numbers",
-                             static_cast<int32_t>(tensor.type), kTensorTypes.size() - 1));
+                 fmt::format("unsupported type {}, no type that is in use; supported are: {}",
+                             static_cast<int32_t>(tensor.type), file_dtype_names()));
   if (!elements || *elements > INT64_MAX)
     reader_.fail("shape", dims_at,
                  fmt::format("{} overflows, allowed up to {} elements", shape(), INT64_MAX));

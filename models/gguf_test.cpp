@@ -376,13 +376,21 @@ TEST_CASE("gguf: bad tensor types (G19)") {
   for (uint32_t type = 0; type < 43; type++)
     if (const GgufTensorType* t = find_gguf_tensor_type(type))
       CHECK(parse_error(one_tensor(type, {t->block_elements}, t->block_bytes)) == "");
-  for (const DType type : {DType::f32, DType::f16, DType::q4_0, DType::q8_0}) {  // the two tables agree
-    const GgufTensorType* t = find_gguf_tensor_type(static_cast<uint32_t>(info(type).gguf_type));
+  size_t n_supported = 0;
+  for (uint32_t number = 0; number < 43; number++) {  // the two tables agree
+    const std::optional<DType> type = find_dtype_by_gguf(number);
+    if (!type) continue;
+    n_supported++;
+    const GgufTensorType* t = find_gguf_tensor_type(number);
     REQUIRE(t != nullptr);
-    CHECK(t->name == info(type).name);
-    CHECK(t->block_elements == info(type).block_elements);
-    CHECK(t->block_bytes == info(type).block_bytes);
+    CHECK(t->name == info(*type).name);
+    CHECK(t->block_elements == info(*type).block_elements);
+    CHECK(t->block_bytes == info(*type).block_bytes);
+    CHECK(find_dtype(t->name) == type);
   }
+  CHECK(n_supported == 16);
+  CHECK(contains(parse_error(one_tensor(4, {32})),
+                 "unsupported type 4, no type that is in use; supported are: f32, f16, q4_0, q8_0, bf16"));
 }
 
 TEST_CASE("gguf: bad offsets (G21, G22)") {

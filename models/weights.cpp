@@ -68,8 +68,8 @@ class Plan {
   void vector(const std::string& name, uint32_t cols, uint32_t rows, Tensor& to, Range range = {}) {
     const GgufTensor& t = get(name, {range.of(cols), rows});
     const DType type = type_of(t);
-    require(type == DType::f32 || type == DType::f16, ErrorKind::model_file,
-            "{}: tensor '{}' is {}, expected f32 or f16", file_.file(), name, info(type).name);
+    require(info(type).block_elements == 1, ErrorKind::model_file,
+            "{}: tensor '{}' is {}, expected f32, f16 or bf16", file_.file(), name, info(type).name);
     items_.push_back(
         {&t, type, bytes_of(type, range.first), bytes_of(type, uint64_t{cols} * rows), nullptr, &to, rows});
     vectors.push_back(cols * rows);
@@ -124,8 +124,8 @@ class Plan {
     const std::optional<DType> type = find_dtype_by_gguf(t.type);
     const GgufTensorType* known = find_gguf_tensor_type(t.type);
     require(type.has_value(), ErrorKind::model_file,
-            "{}: tensor '{}' at byte {}: type {} is not supported; supported are: F32, F16, Q4_0, Q8_0",
-            file_.file(), t.name, t.info_offset, known ? known->name : "?");
+            "{}: tensor '{}' at byte {}: type {} is not supported; supported are: {}", file_.file(), t.name,
+            t.info_offset, known ? std::string(known->name) : std::to_string(t.type), file_dtype_names());
     return *type;
   }
 

@@ -23,10 +23,12 @@ void main() {
   const uint n_blocks = (p.dim + WEIGHT_BLOCK - 1) / WEIGHT_BLOCK, output_ = entry - p.first;
   const uint first_unit = weight_at(output_, n_blocks), first_scale = scale_at(output_, n_blocks);
   for (uint unit = gl_LocalInvocationIndex; unit * UNIT_INPUTS < p.dim; unit += LANES) {
-    const uvec4 values = weight_values[first_unit + unit * WEIGHT_GROUP];
-    const float scale = weight_scale(first_scale, unit / BLOCK_UNITS);
+    const uvec4 values = weight_unit(first_unit + unit * WEIGHT_GROUP);
+    const WeightFactors f = weight_scales(first_scale, unit / BLOCK_UNITS);
     [[unroll]] for (uint step = 0; step < UNIT_INPUTS / 4; step++) {
-      const vec4 v = weight_decode(values, step) * scale;
+      const uint part = WEIGHT_HALVES ? step / 4 : 0;
+      vec4 v = weight_decode(values, step, f.high, step) * f.scale[part];
+      if (WEIGHT_MINIMUM) v += f.minimum[part];
       const uint i = unit * UNIT_INPUTS + step * 4, at = gl_WorkGroupID.x * p.dim + i;
       if (FOURS && i < p.dim) x4[at / 4] = p.factor * v;
       if (!FOURS) [[unroll]] for (uint c = 0; c < 4; c++) if (i + c < p.dim) x[at + c] = p.factor * v[c];

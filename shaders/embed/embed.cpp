@@ -33,9 +33,9 @@ void embed(Stream& stream, Tensor x, const Weight& table, Tensor rows, float fac
 
 std::vector<KernelSpec> embed_kernels(const Caps& caps) {
   std::vector<KernelSpec> specs;
-  for (DType type : {DType::f32, DType::f16, DType::q8_0, DType::q4_0})
-    specs.push_back(kernel(caps, type, true));
-  for (DType type : {DType::f32, DType::f16}) specs.push_back(kernel(caps, type, false));
+  for (DType type : kWeightTypes)
+    for (bool fours : {true, false})
+      if (fours || !has_scales(type)) specs.push_back(kernel(caps, type, fours));
   return specs;
 }
 

@@ -26,7 +26,12 @@ constexpr Program kPlain{"matmul", kCode}, kSubgroup{"matmul", kSubgroupCode}, k
     kDotSubgroup{"matmul_dot", kDotSubgroupCode};
 constexpr MatmulPrograms kPrograms{&kPlain, &kSubgroup, &kDot, &kDotSubgroup};
 
-bool is_scaled(DType type) { return type == DType::q8_0 || type == DType::q4_0; }
+// Whose blocks have one scale; the others' halves have one each.
+bool has_whole_blocks(DType type) {
+  return type != DType::q2_k && type != DType::q3_k && type != DType::q6_k;
+}
+// Whose values are integers, beside scale and minimum.
+bool has_dot(DType type) { return has_scales(type) && type != DType::iq4_nl && type != DType::iq4_xs; }
 
 constexpr uint32_t kDecodeRows[] = {1, 2, 4, 8};  // tm when decoding
 
@@ -41,7 +46,7 @@ KernelSpec matmul_kernel(const MatmulPrograms& programs, const MatmulTile& t, Ph
     return {t.shuffle ? programs.dot_subgroup : programs.dot,
             {t.lanes, t.row_groups, t.slices, t.tm, t.tn, number, bias, t.steps / 4, t.mixed}};
   // Where a row is alone, scaling a block's sum is cheaper than scaling its values.
-  const bool scale_sums = phase == Phase::decode && is_scaled(type);
+  const bool scale_sums = phase == Phase::decode && has_scales(type) && has_whole_blocks(type);
   return {t.shuffle ? programs.subgroup : programs.plain,
           {t.lanes, t.row_groups, t.slices, t.tm, t.tn, number, bias, x_access(k), scale_sums, t.steps}};
 }
@@ -69,15 +74,15 @@ MatmulTile matmul_tile(const Caps& caps, Phase phase, uint32_t rows, bool dot) {
 }
 
 bool matmul_uses_dot(const Caps& caps, Phase phase, DType type, uint32_t k) {
-  if (!caps.dot || !is_scaled(type)) return false;
+  if (!caps.dot || !has_dot(type)) return false;
   if (caps.software) return caps.subgroup;  // emulated, but with a quarter of the loads and shuffles
   // A single row waits for memory either way; quantising it must be cheap beside the decoding it saves.
-  return caps.dot_accelerated && (phase == Phase::prefill || (type == DType::q4_0 && k >= 2048));
+  return caps.dot_accelerated && (phase == Phase::prefill || (type != DType::q8_0 && k >= 2048));
 }
 
 uint64_t matmul_scratch_bytes(const Caps& caps, uint32_t rows, uint32_t k) {
   for (Phase phase : {Phase::prefill, Phase::decode})
-    for (DType type : {DType::q8_0, DType::q4_0})
+    for (DType type : kWeightTypes)
       if (matmul_uses_dot(caps, phase, type, k)) return uint64_t{4} * rows * QUANTIZED_WORDS(k);
   return 0;
 }
@@ -103,7 +108,7 @@ void matmul(Stream& stream, const MatmulTile& tile, Phase phase, Tensor y, const
             const MatmulInput& input, Tensor bias) {
   assert(y.cols == w.n && input.x.cols == w.k && y.rows == input.x.rows && (!bias || bias.elements() == w.n));
   const bool dot = static_cast<bool>(input.quantized);
-  assert(!dot || is_scaled(w.type));
+  assert(!dot || has_dot(w.type));
   const Tensor x = dot ? input.quantized : input.x;
   const Caps& caps = stream.caps();
   const KernelSpec spec = matmul_kernel(kPrograms, tile, phase, w.type, w.k, dot, static_cast<bool>(bias));
@@ -138,11 +143,11 @@ std::vector<KernelSpec> matmul_kernels(const Caps& caps, const MatmulPrograms& p
                                        const std::function<std::vector<MatmulTile>(Phase, bool)>& tiles) {
   std::vector<KernelSpec> specs;
   for (Phase phase : {Phase::prefill, Phase::decode})
-    for (DType type : {DType::f32, DType::f16, DType::q8_0, DType::q4_0})
+    for (DType type : kWeightTypes)
       for (bool bias : {false, true}) {
         for (const MatmulTile& tile : tiles(phase, false))
           for (uint32_t k : {32, 4, 1})
-            if (k == 32 || !is_scaled(type))
+            if (k == 32 || !has_scales(type))
               specs.push_back(matmul_kernel(programs, tile, phase, type, k, false, bias));
         if (!matmul_uses_dot(caps, phase, type, 4096)) continue;
         for (const MatmulTile& tile : tiles(phase, true))

@@ -13,6 +13,7 @@ const uint UNITS = SPAN > UNIT_INPUTS ? SPAN / UNIT_INPUTS : 1;       // loaded 
 const uint TURNS = SPAN > UNIT_INPUTS ? 1 : UNIT_INPUTS / SPAN;       // iterations that a unit lasts
 const uint UNIT_STEPS = UNIT_INPUTS / 4;
 const uint TURN_WORDS = 4 / TURNS;
+const bool SUM_X = SCALE_SUMS && WEIGHT_MINIMUM;  // a block's sum of x, which its minimum is multiplied with
 
 // Inputs k to k + 3 of a row; at is where they are, in units of 4 (or of 1 where k is no multiple of 4).
 vec4 load_x(uint at, uint k) {
@@ -53,16 +54,23 @@ void main() {
   [[unroll]] for (uint i = 0; i < TM * TN; i++) sums[i] = 0;
 
   [[dont_unroll]] for (uint block = slice; block < n_blocks; block += SLICES) {
-    float scales[TN];
-    float block_sums[TM * TN];
-    [[unroll]] for (uint t = 0; t < TN; t++) scales[t] = weight_scale(scales_at[t], block);
+    vec2 scales[TN], minima[TN];
+    uvec2 high[TN];
+    float block_sums[TM * TN], x_sums[TM];
+    [[unroll]] for (uint t = 0; t < TN; t++) {
+      const WeightFactors f = weight_scales(scales_at[t], block);
+      scales[t] = f.scale;
+      minima[t] = f.minimum;
+      high[t] = f.high;
+    }
     if (SCALE_SUMS) [[unroll]] for (uint i = 0; i < TM * TN; i++) block_sums[i] = 0;
+    if (SUM_X) [[unroll]] for (uint r = 0; r < TM; r++) x_sums[r] = 0;
 
     [[dont_unroll]] for (uint unit = 0; unit < BLOCK_UNITS; unit += UNITS) {
       uvec4 units[UNITS * TN];
       [[unroll]] for (uint u = 0; u < UNITS; u++)
         [[unroll]] for (uint t = 0; t < TN; t++) {
-          units[u * TN + t] = weight_values[at[t]];
+          units[u * TN + t] = weight_unit(at[t]);
           at[t] += WEIGHT_GROUP;
         }
 
@@ -75,19 +83,25 @@ void main() {
         }
         [[unroll]] for (uint s = 0; s < STEPS; s++) {
           vec4 w[TN];
+          const uint step = turn * STEPS + s;  // of the block, where it is one unit
+          const bool second = WEIGHT_HALVES && step >= 4;
           [[unroll]] for (uint t = 0; t < TN; t++) {
-            w[t] = weight_decode(units[s / UNIT_STEPS * TN + t], s % UNIT_STEPS);
-            if (WEIGHT_SCALED && !SCALE_SUMS) w[t] *= scales[t];
+            w[t] = weight_decode(units[s / UNIT_STEPS * TN + t], s % UNIT_STEPS, high[t], step);
+            if (WEIGHT_SCALED && !SCALE_SUMS) {
+              w[t] *= second ? scales[t].y : scales[t].x;
+              if (WEIGHT_MINIMUM) w[t] += second ? minima[t].y : minima[t].x;
+            }
           }
           [[unroll]] for (uint r = 0; r < TM; r++) {
             const vec4 v = X_VALUE(s, r);
+            if (SUM_X) x_sums[r] += (v.x + v.y) + (v.z + v.w);
             [[unroll]] for (uint c = 0; c < 4; c++)
               [[unroll]] for (uint t = 0; t < TN; t++)
                 if (SCALE_SUMS) block_sums[r * TN + t] = fma(w[t][c], v[c], block_sums[r * TN + t]);
                 else sums[r * TN + t] = fma(w[t][c], v[c], sums[r * TN + t]);
           }
         }
-        if (TURNS > 1)
+        if (TURNS > 1 && LOW_BITS > 2)
           [[unroll]] for (uint t = 0; t < TN; t++) units[t] = TURN_WORDS == 1 ? units[t].yzwx : units[t].zwxy;
       }
     }
@@ -96,7 +110,10 @@ void main() {
       [[unroll]] for (uint i = 0; i < X_LOADS; i++) x_at[i] += (SLICES - 1) * WEIGHT_BLOCK / x_unit;
     }
     if (SCALE_SUMS)
-      [[unroll]] for (uint i = 0; i < TM * TN; i++) sums[i] = fma(block_sums[i], scales[i % TN], sums[i]);
+      [[unroll]] for (uint i = 0; i < TM * TN; i++) {
+        sums[i] = fma(block_sums[i], scales[i % TN].x, sums[i]);
+        if (SUM_X) sums[i] = fma(x_sums[i / TN], minima[i % TN].x, sums[i]);
+      }
   }
 
   write_sums(first_row, first_output);

@@ -1,5 +1,5 @@
-// Matrix product of q8_0 and q4_0 weights with rows that quantize_rows.h made integers. The 32 products of a block are
-// added up exactly, so that only the order of the blocks counts.
+// Matrix product of quantised weights with rows that quantize_rows.h made integers. The 32 (16 where halves of a block
+// have scales of their own) products of a scale are added up exactly, so that only the order of the scales counts.
 #include "shaders/matmul/matmul_tile.glsl"
 #include "shaders/matmul/quantize_rows.h"
 #extension GL_EXT_spirv_intrinsics : require
@@ -26,6 +26,16 @@ const uint X_LOADS = TM;
 #define X_VALUE(xs, r) xs[r]
 #endif
 
+const bool EARLY = HIGH_BITS > 0 || WEIGHT_HALVES;  // scales and what lies with them are loaded before the products
+const int DOT_BIAS = MIXED ? WEIGHT_BIAS : SIGNED_BIAS;
+
+// The integer sums of a row's products with one scale's weights, and of the row's integers.
+void add_dot(uint i, int dot, int x_sum, float scale, float minimum, float row_scale) {
+  const float exact = float(dot - DOT_BIAS * x_sum);
+  sums[i] = fma(exact, scale * (MIXED ? 1 : SIGNED_SCALE) * row_scale, sums[i]);
+  if (WEIGHT_MINIMUM) sums[i] = fma(float(x_sum), minimum * row_scale, sums[i]);
+}
+
 void main() {
   if (!find_tile()) return;
   const uint lane = gl_LocalInvocationID.x, slice = gl_LocalInvocationID.z;
@@ -47,10 +57,14 @@ void main() {
   [[unroll]] for (uint i = 0; i < TM * TN; i++) sums[i] = 0;
 
   [[dont_unroll]] for (uint block = slice; block < n_blocks; block += SLICES) {
-    int dots[TM * TN];
+    int dots[TM * TN], x_sums[TM];
     uvec4 units[TN];
+    WeightFactors factors[TN];
+    uvec2 of_rows[X_LOADS];  // scale, sum
     [[unroll]] for (uint i = 0; i < TM * TN; i++) dots[i] = 0;
-    if (BLOCK_UNITS == 1) [[unroll]] for (uint t = 0; t < TN; t++) units[t] = weight_values[at[t]];
+    if (BLOCK_UNITS == 1) [[unroll]] for (uint t = 0; t < TN; t++) units[t] = weight_unit(at[t]);
+    if (EARLY) [[unroll]] for (uint t = 0; t < TN; t++) factors[t] = weight_scales(scales_at[t], block);
+    if (WEIGHT_HALVES) [[unroll]] for (uint l = 0; l < X_LOADS; l++) of_rows[l] = x_scales[x_scales_at[l] + block];
 
     [[dont_unroll]] for (uint i = 0; i < 2; i += HALVES)
       [[unroll]] for (uint h = 0; h < HALVES; h++) {
@@ -59,30 +73,34 @@ void main() {
         uvec4 xs[X_LOADS], w[TN];
         [[unroll]] for (uint l = 0; l < X_LOADS; l++) xs[l] = x4[x_at[l] + i + h];
         [[unroll]] for (uint t = 0; t < TN; t++)
-          w[t] = MIXED ? weight_unsigned(units[t], i + h) : weight_signed(units[t], i + h);
+          w[t] = MIXED ? weight_unsigned(units[t], factors[t].high, i + h) : weight_signed(units[t], factors[t].high, i + h);
         [[unroll]] for (uint r = 0; r < TM; r++) {
           const uvec4 v = X_VALUE(xs, r);
           [[unroll]] for (uint c = 0; c < 4; c++)
             [[unroll]] for (uint t = 0; t < TN; t++)
               dots[r * TN + t] += MIXED ? dot_mixed(v[c], w[t][c], 0) : dot_signed(v[c], w[t][c], 0);
+          if (WEIGHT_HALVES) {
+            int x_sum = 0;
+            [[unroll]] for (uint c = 0; c < 4; c++)
+              x_sum += MIXED ? dot_mixed(v[c], 0x01010101u, 0) : dot_signed(v[c], 0x01010101u, 0);
+            const float row_scale = uintBitsToFloat(X_VALUE(of_rows, r).x);
+            [[unroll]] for (uint t = 0; t < TN; t++) {
+              add_dot(r * TN + t, dots[r * TN + t], x_sum, factors[t].scale[i + h], factors[t].minimum[i + h], row_scale);
+              dots[r * TN + t] = 0;
+            }
+          }
         }
       }
     [[unroll]] for (uint t = 0; t < TN; t++) at[t] += SLICES * BLOCK_UNITS * WEIGHT_GROUP;
     [[unroll]] for (uint l = 0; l < X_LOADS; l++) x_at[l] += SLICES * 2;
+    if (WEIGHT_HALVES) continue;
 
-    float scales[TN];
-    [[unroll]] for (uint t = 0; t < TN; t++)
-      scales[t] = weight_scale(scales_at[t], block) * (MIXED ? 1 : SIGNED_SCALE);
-    uvec2 of_rows[X_LOADS];  // scale, sum
+    if (!EARLY) [[unroll]] for (uint t = 0; t < TN; t++) factors[t] = weight_scales(scales_at[t], block);
     [[unroll]] for (uint l = 0; l < X_LOADS; l++) of_rows[l] = x_scales[x_scales_at[l] + block];
     [[unroll]] for (uint r = 0; r < TM; r++) {
       const uvec2 of_row = X_VALUE(of_rows, r);
-      const float row_scale = uintBitsToFloat(of_row.x);
-      const int bias_sum = MIXED ? WEIGHT_BIAS * int(of_row.y) : 0;
-      [[unroll]] for (uint t = 0; t < TN; t++) {
-        const float dot = float(dots[r * TN + t] - bias_sum);
-        sums[r * TN + t] = fma(dot, scales[t] * row_scale, sums[r * TN + t]);
-      }
+      [[unroll]] for (uint t = 0; t < TN; t++)
+        add_dot(r * TN + t, dots[r * TN + t], int(of_row.y), factors[t].scale.x, factors[t].minimum.x, uintBitsToFloat(of_row.x));
     }
   }
 

@@ -1,17 +1,7 @@
-// A weight matrix [n outputs, k inputs] as every device and every phase reads it, repacked while it is
-// loaded.
-//
-// Outputs are interleaved in groups of 16 and inputs cut into blocks of 32, both padded with zeros. A unit is
-// one uvec4: consecutive inputs of one output, 4 (f32), 8 (f16), 16 (q8_0) or 32 (q4_0) of them.
-//   values  uvec4 [n / 16][k / 32][units of a block][16]   lane = output reads 16 bytes beside its
-//   neighbour's scales  u32   [n / 16][k / 64][16]                     q8_0, q4_0: two f16, of an even block
-//   and the next
-// A byte of q8_0 is as in the file. Word w of a q4_0 unit holds inputs 8 w to 8 w + 7: byte j has input 8 w +
-// j in its low nibble and 8 w + 4 + j in its high one, as signed numbers (the file's minus 8).
+// Weights: matrices and vectors on the device, how they are cut, repacked and loaded.
 #ifndef SPINDLE_SHADERS_WEIGHT_H
 #define SPINDLE_SHADERS_WEIGHT_H
-#define WEIGHT_GROUP 16  // outputs
-#define WEIGHT_BLOCK 32  // inputs
+#include "shaders/weight/format.h"
 #ifdef __cplusplus
 #include <functional>
 #include <span>
@@ -21,13 +11,9 @@
 
 namespace spindle {
 
-constexpr uint32_t unit_inputs(DType type) {
-  return type == DType::f32 ? 4 : type == DType::f16 ? 8 : type == DType::q8_0 ? 16 : 32;
-}
-
 // Outputs [first, first + count) of a matrix: as many as one binding and one buffer may hold.
 struct WeightPart {
-  Tensor values, scales;  // u32 [groups, words of a group]; f32 and f16 have no scales
+  Tensor values, scales;  // u32 [groups, words of a group]; float types have no scales
   uint32_t first = 0, count = 0;
 };
 
@@ -41,7 +27,7 @@ struct Weight {
 
 struct WeightShape {
   DType type = DType::f32;
-  uint32_t n = 0, k = 0;  // outputs, inputs; whole blocks of inputs for q8_0 and q4_0
+  uint32_t n = 0, k = 0;  // outputs, inputs; whole blocks of inputs, as files have them
 };
 
 // Where the cuts are, before anything is allocated. Throws where 16 outputs exceed a binding.
@@ -52,6 +38,10 @@ struct WeightPartShape {
 std::vector<WeightPartShape> weight_parts(const Caps& caps, const WeightShape& shape);
 // Bytes on the device, alignment included.
 uint64_t weight_bytes(const Caps& caps, const WeightShape& shape);
+
+// Bytes of 16 outputs.
+uint64_t group_values_bytes(DType type, uint32_t k);
+uint64_t group_scales_bytes(DType type, uint32_t k);
 
 // Repacks `count` outputs, the first of them a multiple of 16 of its part, from a file's bytes (rows of whole
 // blocks, one after the other). `values` and `scales` begin at the group of the first output and are written
@@ -85,7 +75,7 @@ class WeightStore {
   // Outputs [first, first + count) from a tensor of their own (q, k and v as one matrix); first is a multiple
   // of 16, and so is count, but for the last.
   void load_rows(Stream& stream, size_t i, uint32_t first, uint32_t count, const ReadBytes& read);
-  // f32 or f16 in the file.
+  // f32, f16 or bf16 in the file.
   void load_vector(Stream& stream, size_t i, DType type, const ReadBytes& read);
 
  private:

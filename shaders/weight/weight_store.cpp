@@ -153,8 +153,7 @@ void WeightStore::load_rows(Stream& stream, size_t i, uint32_t first, uint32_t c
 
 void WeightStore::load_vector(Stream& stream, size_t i, DType type, const ReadBytes& read) {
   const Tensor to = vector(i);
-  require(type == DType::f32 || type == DType::f16, ErrorKind::model_file, "a vector of type {}",
-          info(type).name);
+  require(info(type).block_elements == 1, ErrorKind::model_file, "a vector of type {}", info(type).name);
   std::vector<std::byte> bytes(bytes_of(type, to.elements()));
   read(0, bytes);
   if (type == DType::f32) return stream.upload(to, bytes);

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "shaders/embed/embed.h"
+#include "shaders/matmul/matmul.h"
 #include "shaders/weight/random_weight.h"
 #include "tests/compare.h"
 #include "tests/device.h"
@@ -18,8 +19,11 @@ TEST_CASE("weights decode as the reference blocks say") {
   const auto path = shared_or_skip("golden/quant-blocks.json");
   if (!path) return;
   const auto json = nlohmann::json::parse(std::ifstream(*path)).at("types");
-  for (const char* name : {"Q4_0", "Q8_0"}) {
-    const auto& entry = json.at(name);
+  size_t n_types = 0;
+  Stream stream(device());
+  Tensors t(stream);
+  for (const auto& [name, entry] : json.items()) {
+    n_types++;
     const std::string hex = entry.at("bytes");
     std::vector<std::byte> bytes;
     for (size_t i = 0; i < hex.size(); i += 2)
@@ -27,8 +31,39 @@ TEST_CASE("weights decode as the reference blocks say") {
     const auto type = find_dtype_by_gguf(entry.at("type").get<uint32_t>());
     REQUIRE(type);
     const std::vector<double> expected = entry.at("values");
-    CHECK(reference::decode(*type, bytes) == expected);
+    const auto n = static_cast<uint32_t>(expected.size());
+    bytes.resize(bytes_of(*type, n));  // bf16: more bytes than values
+    std::vector<double> decoded = reference::decode(*type, bytes);
+    for (double& d : decoded) d = static_cast<float>(d);
+    CHECK_MESSAGE(decoded == expected, name);
+
+    // The same on the device: as the only row of a table, and times columns of the unit matrix.
+    const WeightShape shape{*type, 1, n};
+    WeightStore store(device(), {&shape, 1});
+    store.load_matrix(stream, 0, [&](uint64_t at, std::span<std::byte> to) {
+      std::copy_n(bytes.data() + at, to.size(), to.data());
+    });
+    const Tensor x = t.f32(1, n), y[] = {t.f32(n, 1), t.f32(n, 1)};
+    embed(stream, x, store.matrix(0), t.u32(1, 4, {0, 0, 0, 1}));
+    std::vector<double> unit(size_t{n} * n);
+    for (size_t i = 0; i < n; i++) unit[i * n + i] = 1;
+    const Tensor ones = t.f32(n, n, unit);
+    matmul(stream, Phase::prefill, y[0], store.matrix(0), ones);
+    matmul(stream, Phase::decode, y[1], store.matrix(0), ones);
+    stream.run();
+    const auto check = [&](Tensor got, double units) {
+      const std::vector<float> values = t.read(got);
+      for (size_t i = 0; i < n; i++)
+        if (const double off = std::abs(values[i] - expected[i]);
+            off > units * std::abs(expected[i]) * 0x1p-23)
+          FAIL_CHECK(fmt::format("{} element {}: got {}, expected {}", name, i, values[i], expected[i]));
+    };
+    check(x, 0);
+    check(y[0], 0);
+    // Scale and minimum of a block are added up apart there.
+    check(y[1], 1);
   }
+  CHECK(n_types == 14);
 }
 
 TEST_CASE("half floats decode exactly") {
@@ -89,7 +124,7 @@ TEST_CASE("matrices and vectors load in pieces into shared buffers") {
 
 TEST_CASE("weight loading bench" * doctest::skip(!bench())) {
   Stream stream(device());
-  for (DType type : {DType::f32, DType::f16, DType::q8_0, DType::q4_0}) {
+  for (DType type : kWeightTypes) {
     const WeightShape shape{type, 4096, 4096};
     WeightStore store(device(), {&shape, 1});
     std::vector<std::byte> bytes(bytes_of(type, 4096 * 4096));
@@ -102,7 +137,11 @@ TEST_CASE("weight loading bench" * doctest::skip(!bench())) {
       seconds =
           std::min(seconds, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
     }
-    fmt::print("  bench load {:<5} [4096, 4096] {:>9.3f} ms {:>7.2f} GB/s\n", info(type).name, seconds * 1e3,
-               static_cast<double>(bytes.size()) * 1e-9 / seconds);
+    fmt::print(
+        "  bench load {:<6} [4096, 4096] {:>9.3f} ms {:>7.2f} GB/s, bits a weight: {:.4f} in a file, "
+        "{:.4f}\n",
+        info(type).name, seconds * 1e3, static_cast<double>(bytes.size()) * 1e-9 / seconds,
+        static_cast<double>(bytes.size()) / (1 << 21),
+        static_cast<double>(store.matrix(0).bytes()) / (1 << 21));
   }
 }
