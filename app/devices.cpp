@@ -30,9 +30,9 @@ std::vector<std::string> fast_paths(const Caps& c) {
   if (c.subgroup) list.push_back("norms and sampling reduce within subgroups");
   if (c.software && c.subgroup) list.push_back("matrix products hand rows round a subgroup");
   if (matmul_uses_dot(c, Phase::prefill, DType::q8_0, 4096))
-    list.push_back("q8_0 and q4_0 prompts by integer dot products");
+    list.push_back("prompts by integer dot products, with quantised weights");
   if (matmul_uses_dot(c, Phase::decode, DType::q4_0, 4096))
-    list.push_back("q4_0 tokens by integer dot products");
+    list.push_back("tokens by integer dot products, with weights of 2 to 6 bits");
   if (c.timestamps) list.push_back("timings of each operation");
   if (c.memory_budget) list.push_back("free memory from the driver");
   return list;

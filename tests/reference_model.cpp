@@ -2,6 +2,7 @@
 #include "tests/reference_model.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <random>
 #include <set>
@@ -18,6 +19,7 @@
 #include "shaders/matmul/matmul.h"
 #include "shaders/rms_norm/rms_norm.h"
 #include "shaders/rope/rope.h"
+#include "shaders/weight/random_weight.h"
 #include "tests/gguf_writer.h"
 
 namespace spindle::test {
@@ -182,23 +184,50 @@ std::vector<double> ReferenceModel::logits(std::span<const int> ids) const {
 
 namespace {
 
+// Truncated; 0 where a half is not normal.
+uint16_t half(float v) {
+  int exponent = 0;
+  const float mantissa = std::frexp(v, &exponent);  // [0.5, 1)
+  const int sign = v < 0 ? 0x8000 : 0;
+  if (v == 0 || exponent <= -14) return static_cast<uint16_t>(sign);
+  return static_cast<uint16_t>(sign | ((exponent + 14) << 10) |
+                               (static_cast<int>(std::abs(mantissa) * 2048) & 0x3ff));
+}
+
 std::vector<std::byte> encode(DType type, std::vector<float> values) {
   if (type == DType::f32) {
     const auto bytes = std::as_bytes(std::span(values));
     return {bytes.begin(), bytes.end()};
   }
-  std::vector<std::byte> out;  // halves, made from values that a half holds exactly
-  for (float v : values) {
-    int exponent = 0;
-    const float mantissa = std::frexp(v, &exponent);  // [0.5, 1)
-    const auto sign = static_cast<uint16_t>(v < 0 ? 0x8000 : 0);
-    uint16_t bits = sign;
-    if (v != 0 && exponent > -14)
-      bits = static_cast<uint16_t>(sign | ((exponent + 14) << 10) |
-                                   (static_cast<int>(std::abs(mantissa) * 2048) & 0x3ff));
-    GgufWriter::put(out, bits);
-  }
+  std::vector<std::byte> out;
+  for (float v : values)
+    if (type == DType::f16) GgufWriter::put(out, half(v));
+    else GgufWriter::put(out, static_cast<uint16_t>(std::bit_cast<uint32_t>(v) >> 16));  // bf16
   return out;
+}
+
+// Random blocks of a quantised type: mean 0 and such a deviation.
+std::vector<std::byte> random_blocks(DType type, uint32_t n, uint32_t k, float deviation, uint32_t seed) {
+  std::vector<std::byte> bytes = RandomWeight(type, n, k, seed).bytes;
+  const RandomWeight::Scales at = RandomWeight::scales_of(type);
+  const auto set = [&](float scale, float minimum) {
+    for (size_t block = 0; block < bytes.size(); block += info(type).block_bytes) {
+      const uint16_t s = half(scale), m = half(minimum);
+      if (type == DType::mxfp4) bytes[block] = static_cast<std::byte>(127 + std::ilogb(scale));
+      else std::memcpy(bytes.data() + block + at.first, &s, 2);
+      if (at.minimum > 0) std::memcpy(bytes.data() + block + at.minimum, &m, 2);
+    }
+    const std::vector<double> values = reference::decode(type, bytes);
+    double sum = 0, squares = 0;
+    for (double v : values) sum += v, squares += v * v;
+    const double mean = sum / static_cast<double>(values.size());
+    return std::pair(mean, std::sqrt(squares / static_cast<double>(values.size()) - mean * mean));
+  };
+  const auto [mean, spread] = set(1, 0);
+  const auto scale = static_cast<float>(deviation / spread);
+  const auto of_minimum = at.minimum > 0 ? set(0, 1).first : 1;
+  set(scale, static_cast<float>(-scale * mean / of_minimum));
+  return bytes;
 }
 
 }  // namespace
@@ -230,10 +259,15 @@ std::vector<std::byte> RandomModel::bytes() const {
   const auto matrix = [&](const std::string& name, uint32_t n, uint32_t k, float scale = 1,
                           uint32_t count = 1) {
     if (!done.insert(name).second) return;
-    std::vector<float> values(size_t{count} * n * k);
-    for (float& v : values) v = normal(engine) * scale / std::sqrt(static_cast<float>(k));
     std::vector<uint64_t> dims{k, n};
     if (count > 1) dims.push_back(count);
+    if (has_scales(type)) {
+      const float deviation = scale / std::sqrt(static_cast<float>(k));
+      w.add_tensor(name, type, dims, random_blocks(type, count * n, k, deviation, engine()));
+      return;
+    }
+    std::vector<float> values(size_t{count} * n * k);
+    for (float& v : values) v = normal(engine) * scale / std::sqrt(static_cast<float>(k));
     w.add_tensor(name, type, dims, encode(type, values));
   };
   const auto vector = [&](const std::string& name, std::vector<uint64_t> dims, float centre) {

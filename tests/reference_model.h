@@ -48,7 +48,7 @@ class ReferenceModel {
 struct RandomModel {
   std::string architecture = "llama";
   uint32_t n_layers = 2, n_heads = 4, n_kv_heads = 2, head_dim = 64, ffn_dim = 96, vocab = 97, context = 4096;
-  DType type = DType::f32;          // of the matrices: f32 or f16
+  DType type = DType::f32;          // of the matrices
   bool tied = false, bias = false;  // bias: those that are optional
   uint32_t seed = 1;
   uint32_t dim = 0;                                                               // 0: n_heads * head_dim

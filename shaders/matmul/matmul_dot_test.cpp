@@ -150,7 +150,7 @@ TEST_CASE("products by dot products equal those of the quantised rows and come n
   const std::vector<uint32_t> ks =
       quick() ? std::vector<uint32_t>{96, 256} : std::vector<uint32_t>{32, 64, 96, 288, 768, 1024};
   const std::vector<uint32_t> row_counts =
-      quick() ? std::vector<uint32_t>{33, 5, 1} : std::vector<uint32_t>{64, 33, 8, 5, 2, 1};
+      quick() ? std::vector<uint32_t>{33, 1} : std::vector<uint32_t>{64, 33, 8, 5, 2, 1};
   for (DType type : kTypes)
     for (uint32_t k : ks)
       for (uint32_t n : ns) {
@@ -197,6 +197,8 @@ TEST_CASE("products by dot products have the same bits for any tile, form and nu
     tiles.back().mixed = true;
   }
   for (DType type : kTypes) {
+    if (quick() && type != DType::q8_0 && type != DType::q4_0 && type != DType::q4_k && type != DType::q6_k)
+      continue;
     // No fewer blocks than slices: lavapipe 26.1 crashes where a whole subgroup does not enter a loop.
     const Case c{type, 592, info(type).block_elements == 256 ? 768u : 544u, 33};
     for (Phase phase : kPhases) {
