@@ -3,15 +3,68 @@
 
 #include <unistd.h>
 
+#include <cctype>
+#include <charconv>
 #include <chrono>
 #include <cmath>
 #include <cstdlib>
 #include <filesystem>
 #include <random>
 
+#include "models/memory_plan.h"
 #include "runtime/error.h"
 
 namespace spindle {
+namespace {
+
+std::vector<std::string> cache_type_names() {
+  std::vector<std::string> names;
+  for (DType type : kCacheTypes) names.emplace_back(info(type).name);
+  return names;
+}
+
+// "1.5" and the unit behind it, lower case and without what says bytes anyway: 7.5 and "g" of "7.5 GiB".
+// Nothing when it does not begin with a number.
+std::optional<std::pair<double, std::string>> split_unit(const std::string& text) {
+  const size_t digits = std::min(text.find_first_not_of("0123456789."), text.size());
+  double value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + digits, value);
+  if (error != std::errc() || end != text.data() + digits) return std::nullopt;
+  std::string unit;
+  for (char c : text.substr(digits))
+    if (c != ' ') unit += static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  return std::pair(value, unit);
+}
+
+// Replaces a number and its unit by the number; "k" is 1024.
+CLI::Validator as_number(const std::string& what, std::vector<std::string> endings) {
+  return CLI::Validator(
+      [what, endings = std::move(endings)](std::string& text) -> std::string {
+        const auto parts = split_unit(text);
+        if (!parts) return {};  // the option says what is wrong with it
+        std::string unit = parts->second;
+        if (unit.empty() && text.find('.') == std::string::npos) return {};
+        for (const std::string& ending : endings)
+          if (unit.ends_with(ending)) {
+            unit.resize(unit.size() - ending.size());
+            break;
+          }
+        constexpr std::string_view kPowers = "kmgt";
+        const size_t power = unit.empty() ? 0 : unit.size() > 1 ? std::string::npos : kPowers.find(unit[0]);
+        if (power == std::string::npos) return fmt::format("'{}': expected {}", text, what);
+        double value = parts->first;
+        for (size_t i = 0; i < (unit.empty() ? 0 : power + 1); i++) value *= 1024;
+        if (value >= 1e18) return fmt::format("'{}': too large", text);
+        text = fmt::format("{:.0f}", value);
+        return {};
+      },
+      "", "");
+}
+
+}  // namespace
+
+CLI::Validator as_count() { return as_number("a number, or one with k or m", {}); }
+CLI::Validator as_bytes() { return as_number("bytes, or a number with KiB, MiB, GiB or TiB", {"ib", "b"}); }
 
 CLI::Validator in_range(double least, double most) {
   const std::string allowed = std::isinf(most) ? fmt::format("{:.10g} or more", least)
@@ -66,20 +119,25 @@ void ModelFlags::add(CLI::App& command) {
   auto* group = command.add_option_group("Model");
   group->add_option("-m,--model", path, "GGUF file; default: the model that ships with Spindle")
       ->envname("SPINDLE_MODEL");
-  group->add_option("-c,--ctx-size", context, "positions of the context; 0: what the model was trained for")
-      ->capture_default_str();
+  group
+      ->add_option("-c,--ctx-size", context,
+                   "positions of the context, 48k for 49152; 0: what the model was trained for")
+      ->capture_default_str()
+      ->transform(as_count());
   group->add_option("-b,--batch-size", batch, "most prompt tokens at once")
       ->capture_default_str()
+      ->transform(as_count())
       ->check(in_range(1, 1 << 30));
   group->add_option("--ubatch-size", ubatch, "-ub: prompt tokens of one step, the prefill chunk")
       ->capture_default_str()
+      ->transform(as_count())
       ->check(in_range(1, 1 << 30));
   group->add_option("--cache-type-k", k_type, "-ctk: keys in the cache")
       ->capture_default_str()
-      ->check(CLI::IsMember({"f16", "f32"}));
+      ->check(CLI::IsMember(cache_type_names()));
   group->add_option("--cache-type-v", v_type, "-ctv: values in the cache")
       ->capture_default_str()
-      ->check(CLI::IsMember({"f16", "f32"}));
+      ->check(CLI::IsMember(cache_type_names()));
   positions.add(command);
 }
 
@@ -103,6 +161,26 @@ SessionOptions ModelFlags::session() const {
   o.v_type = *find_dtype(v_type);
   o.rope = positions.rope();
   return o;
+}
+
+Target::Target(const DeviceFlags& flags) {
+  try {
+    device = std::make_unique<Device>(flags.options());
+    caps = device->caps();
+    name = device->info().name;
+    free_bytes = device->free_bytes();
+  } catch (const Error& e) {
+    if (e.kind() != ErrorKind::no_device || !flags.device.empty()) throw;
+    name = fmt::format("a device without limits of its own ({})", e.what());
+    caps.max_binding_bytes = caps.max_allocation_bytes = uint64_t{1} << 32;
+  }
+}
+
+Gguf ModelFlags::open(const Device& device) const {
+  Gguf opened = Gguf::open(file());
+  const MemoryPlan plan(device.caps(), opened);
+  plan.require_fits(session(), device.free_bytes(), device.info().name);
+  return opened;
 }
 
 void SamplingFlags::add(CLI::App& command) {

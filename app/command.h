@@ -20,6 +20,15 @@ struct DeviceFlags {
   DeviceOptions options() const;
 };
 
+// The device that sums are made for; where there is none, one that takes everything, with nothing known free.
+struct Target {
+  explicit Target(const DeviceFlags& flags);
+  std::unique_ptr<Device> device;
+  Caps caps;
+  std::string name;
+  uint64_t free_bytes = 0;
+};
+
 struct ModelFlags {
   std::string path;
   uint32_t context = 0, batch = 2048, ubatch = 512;
@@ -28,7 +37,13 @@ struct ModelFlags {
   void add(CLI::App& command);
   std::string file() const;  // --model, or the model that ships
   SessionOptions session() const;
+  // The file, when it and a session with these options fit into what the device has free.
+  Gguf open(const Device& device) const;
 };
+
+// Validators of options that turn "48k" into 49152, and "7.5GiB", "512M" or "4096" into bytes.
+CLI::Validator as_count();
+CLI::Validator as_bytes();
 
 struct SamplingFlags {
   int64_t seed = -1;  // negative: another one each time
@@ -71,6 +86,8 @@ void describe(const Session& session);  // the position plan in force
 void add_run(CLI::App& app);
 void add_devices(CLI::App& app);
 void add_eval(CLI::App& app);
+void add_inspect(CLI::App& app);
+void add_fit(CLI::App& app);
 void add_positions(CLI::App& app);
 void add_manual(CLI::App& app);
 void add_tokenize(CLI::App& app);

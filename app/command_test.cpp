@@ -1,44 +1,19 @@
 // The `spindle` program as people use it: what goes where, exit codes, and the words of its errors.
 #include <doctest/doctest.h>
 #include <fmt/core.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
-#include <cstdlib>
-#include <fstream>
-#include <iterator>
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "tests/command_line.h"
 #include "tests/shared_data.h"
 
 using namespace spindle;
+using namespace spindle::test;
 
 namespace {
-
-struct Output {
-  int code = 0;
-  std::string out, err;
-};
-
-std::string read_file(const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(in), {}};
-}
-
-Output spindle_command(const std::string& arguments) {
-  const std::string base = fmt::format("{}.test-{}", SPINDLE_EXECUTABLE, ::getpid());
-  const int status = std::system(
-      fmt::format("'{}' {} >'{}.out' 2>'{}.err'", SPINDLE_EXECUTABLE, arguments, base, base).c_str());
-  const Output o{WIFEXITED(status) ? WEXITSTATUS(status) : 128, read_file(base + ".out"),
-                 read_file(base + ".err")};
-  std::remove((base + ".out").c_str());
-  std::remove((base + ".err").c_str());
-  return o;
-}
 
 // One line that holds `words`, nothing on standard output, and the exit code.
 void check_error(const std::string& arguments, int code, const std::string& words) {
@@ -114,7 +89,7 @@ TEST_CASE("spindle tokenize reads standard input as it is") {
 }
 
 TEST_CASE("errors are one line with an exit code") {
-  check_error("", 2, "subcommand");
+  check_error("", 2, "a command is missing: run, ");
   check_error("run --no-such-option", 2, "--no-such-option");
   check_error("run -p x -ctk q9", 2, "q9");
   check_error("run -m /no/such/file.gguf -p x", 3, "/no/such/file.gguf");

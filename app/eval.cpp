@@ -31,7 +31,7 @@ std::vector<double> log_softmax(std::span<const float> logits) {
 
 void run_logits(const Flags& flags) {
   Device device(flags.device.options());
-  const Model model(device, flags.model.file());
+  const Model model(device, flags.model.open(device));
   const std::vector<int> ids = flags.ids.empty() ? model.tokenizer().encode(flags.prompt) : flags.ids;
   require(!ids.empty(), ErrorKind::usage, "no prompt: give --ids 1,2,3 or -p TEXT");
   SessionOptions options = flags.model.session();

@@ -54,6 +54,8 @@ int run(int argc, char** argv) {
   spindle::add_eval(app);
   spindle::add_tokenize(app);
   spindle::add_devices(app);
+  spindle::add_inspect(app);
+  spindle::add_fit(app);
   spindle::add_positions(app);
   spindle::add_manual(app);
   std::vector<std::string> arguments;

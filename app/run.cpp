@@ -62,7 +62,7 @@ void run(const Flags& flags) {
   const double start = now_seconds();
   Device device(flags.device.options());
   Progress loading("loading");
-  const Model model(device, flags.model.file(),
+  const Model model(device, flags.model.open(device),
                     [&](uint64_t done, uint64_t all) { loading.update(done, all); });
   loading.finish();
   describe(model);

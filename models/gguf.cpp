@@ -72,6 +72,12 @@ std::string type_name(const GgufValue& value) {
          std::string(kGgufTypeNames[i % kGgufTypeNames.size()]);
 }
 
+uint64_t Gguf::size_bytes() const {
+  uint64_t bytes = 0;
+  for (const InputFile& source : sources_) bytes += source.size();
+  return bytes;
+}
+
 const GgufEntry* Gguf::find_entry(std::string_view key) const {
   const auto found = key_index_.find(key);
   return found == key_index_.end() ? nullptr : &metadata_[found->second];
@@ -147,7 +153,7 @@ const GgufTensor& Gguf::get_tensor(std::string_view name) const {
 
 void Gguf::read_tensor(const GgufTensor& tensor, std::span<std::byte> out, uint64_t first_byte) const {
   assert(first_byte <= tensor.bytes && out.size() <= tensor.bytes - first_byte);
-  source_.read(tensor.offset + first_byte, out);
+  sources_.at(tensor.shard).read(tensor.offset + first_byte, out);
 }
 
 }  // namespace spindle

@@ -1,4 +1,5 @@
-// GGUF files (version 2 and 3): typed metadata, and where each tensor lies. Everything is checked on opening.
+// GGUF files (version 2 and 3), one or several that belong together: typed metadata, and where each tensor
+// lies. Everything is checked on opening.
 #ifndef SPINDLE_MODELS_GGUF_H
 #define SPINDLE_MODELS_GGUF_H
 #include <array>
@@ -40,6 +41,7 @@ struct GgufTensor {
   uint64_t offset = 0;                          // from the start of the file
   uint64_t bytes = 0;
   uint64_t info_offset = 0;  // of the tensor's entry in the header, for messages
+  uint32_t shard = 0;        // which of the files holds it
 
   uint64_t elements() const { return dims[0] * dims[1] * dims[2] * dims[3]; }  // checked on opening
 };
@@ -54,12 +56,17 @@ const GgufTensorType* find_gguf_tensor_type(uint32_t type);
 
 class Gguf {
  public:
+  // Of a split model any shard may be named; the others lie beside it: NAME-00001-of-00003.gguf. The metadata
+  // are those of the first, and so is file().
   static Gguf open(const std::string& path);
   static Gguf parse(std::vector<std::byte> bytes, std::string name);  // owns the bytes
+  static Gguf parse(std::vector<InputFile> shards);                   // all of them, in order
 
-  const std::string& file() const { return source_.name(); }
+  const std::string& file() const { return sources_.front().name(); }
+  const std::string& file_of(const GgufTensor& tensor) const { return sources_.at(tensor.shard).name(); }
+  size_t n_shards() const { return sources_.size(); }
   uint32_t version() const { return version_; }
-  uint64_t size_bytes() const { return source_.size(); }
+  uint64_t size_bytes() const;  // of all shards
 
   const std::vector<GgufEntry>& metadata() const { return metadata_; }  // in file order
   const GgufEntry* find_entry(std::string_view key) const;
@@ -92,10 +99,13 @@ class Gguf {
 
  private:
   friend class GgufParser;
-  explicit Gguf(InputFile source) : source_(std::move(source)) {}
+  explicit Gguf(InputFile source) { sources_.push_back(std::move(source)); }
+  static Gguf read(InputFile file);                // one file, a shard or not
+  static Gguf join(std::vector<Gguf> shards);      // gguf_split.cpp
+  void check_shard(size_t index, size_t n) const;  // what the file says about itself
   [[noreturn]] void fail_missing(std::string_view key) const;
 
-  InputFile source_;
+  std::vector<InputFile> sources_;
   uint32_t version_ = 0;
   std::vector<GgufEntry> metadata_;
   std::vector<GgufTensor> tensors_;

@@ -83,14 +83,14 @@ const GgufTensorType* find_gguf_tensor_type(uint32_t type) {
 class GgufParser {
  public:
   explicit GgufParser(InputFile source)
-      : gguf_(std::move(source)), reader_(gguf_.source_, kMostHeaderBytes) {}
+      : gguf_(std::move(source)), reader_(gguf_.sources_.front(), kMostHeaderBytes) {}
 
   Gguf parse() {
     const uint64_t n_tensors = read_head();
     read_metadata();
     read_tensor_infos(n_tensors);
     place_tensors();
-    gguf_.source_.check_unchanged();
+    gguf_.sources_.front().check_unchanged();
     return std::move(gguf_);
   }
 
@@ -342,25 +342,34 @@ void GgufParser::place_tensors() {
               tensor.offset, tensor.bytes, reader_.size(), reader_.size() - std::min(reader_.size(), data)));
     tensor.offset = *begin;
   }
+  if (gguf_.tensors_.empty() && reader_.size() > data)
+    reader_.fail("data", data,
+                 fmt::format("{} bytes behind the header, of a file without tensors: wrong counts?",
+                             reader_.size() - data));
   std::vector<size_t> order(gguf_.tensors_.size());
   std::iota(order.begin(), order.end(), size_t{0});
-  std::sort(order.begin(), order.end(),
-            [&](size_t a, size_t b) { return gguf_.tensors_[a].offset < gguf_.tensors_[b].offset; });
-  for (size_t i = 1; i < order.size(); i++) {
-    const GgufTensor& before = gguf_.tensors_[order[i - 1]];
+  const auto before = [&](size_t a, size_t b) { return gguf_.tensors_[a].offset < gguf_.tensors_[b].offset; };
+  if (!std::is_sorted(order.begin(), order.end(), before)) std::sort(order.begin(), order.end(), before);
+  // Nothing may lie between two tensors but padding: then a wrong size, type or count does not go unnoticed.
+  uint64_t expected = data;
+  for (size_t i = 0; i < order.size(); i++) {
     const GgufTensor& tensor = gguf_.tensors_[order[i]];
-    if (before.offset + before.bytes <= tensor.offset) continue;
     reader_.set_context("tensor", tensor.name);
-    reader_.fail("data", tensor.offset,
-                 fmt::format("bad offset: overlaps tensor '{}', which ends at byte {}", before.name,
-                             before.offset + before.bytes));
+    const auto previous = [&] {
+      return i == 0 ? "the header" : fmt::format("tensor '{}'", printable(gguf_.tensors_[order[i - 1]].name));
+    };
+    if (tensor.offset < expected)
+      reader_.fail("data", tensor.offset,
+                   fmt::format("bad offset: overlaps {}, which ends at byte {}", previous(), expected));
+    if (tensor.offset > *align_up(expected, align))
+      reader_.fail(
+          "data", tensor.offset,
+          fmt::format("bad offset: a gap of {} bytes behind {}, allowed is padding to a multiple of {}",
+                      tensor.offset - expected, previous(), align));
+    expected = tensor.offset + tensor.bytes;
   }
 }
 
-Gguf Gguf::open(const std::string& path) { return GgufParser(InputFile::open(path)).parse(); }
-
-Gguf Gguf::parse(std::vector<std::byte> bytes, std::string name) {
-  return GgufParser(InputFile::from_memory(std::move(bytes), std::move(name))).parse();
-}
+Gguf Gguf::read(InputFile file) { return GgufParser(std::move(file)).parse(); }
 
 }  // namespace spindle

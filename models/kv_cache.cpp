@@ -5,29 +5,55 @@
 #include <cassert>
 #include <numeric>
 
+#include "models/byte_reader.h"
 #include "runtime/error.h"
 
 namespace spindle {
 
-KvCache::KvCache(Device& device, std::vector<uint32_t> n_kv_heads, uint32_t head_dim,
-                 const KvCacheOptions& options)
-    : device_(device), n_kv_heads_(std::move(n_kv_heads)), options_(options), slots_(options.n_slots) {
-  shape_ = {*std::max_element(n_kv_heads_.begin(), n_kv_heads_.end()), head_dim, options.page_tokens,
-            options.k_type, options.v_type};
-  const uint64_t limit = std::min(device.caps().max_binding_bytes, device.caps().max_allocation_bytes);
+KvCache::Plan KvCache::plan(const Caps& caps, const std::vector<uint32_t>& n_kv_heads, uint32_t head_dim,
+                            const KvCacheOptions& options) {
+  assert(options.context > 0);
+  Plan p;
+  p.shape = {*std::max_element(n_kv_heads.begin(), n_kv_heads.end()), head_dim, options.page_tokens,
+             options.k_type, options.v_type};
+  const uint64_t limit = std::min(caps.max_binding_bytes, caps.max_allocation_bytes);
   const auto pages_that_fit = [&] {
-    return limit / std::max(shape_.k_page_bytes(), shape_.v_page_bytes()) / options.n_slots;
+    return limit / std::max(p.shape.k_page_bytes(), p.shape.v_page_bytes()) / options.n_slots;
   };
-  while (pages_that_fit() == 0 && shape_.page_tokens > 16) shape_.page_tokens /= 2;
+  while (pages_that_fit() == 0 && p.shape.page_tokens > 16) p.shape.page_tokens /= 2;
   require(pages_that_fit() > 0, ErrorKind::usage,
           "cache: a page of {} tokens for each of {} sequences does not fit into a binding of {} bytes: try "
           "fewer sequences",
-          shape_.page_tokens, options.n_slots, limit);
-  assert(options.context > 0);
-  const uint32_t all = n_pages(options.context);
-  pages_per_band_ = static_cast<uint32_t>(std::min<uint64_t>(all, pages_that_fit()));
-  bands_.resize(ceil_div(all, pages_per_band_));
-  const uint64_t needed = full_bytes(), free = device.free_bytes();
+          p.shape.page_tokens, options.n_slots, limit);
+  p.pages = ceil_div(options.context, p.shape.page_tokens);
+  p.pages_per_band = static_cast<uint32_t>(std::min<uint64_t>(p.pages, pages_that_fit()));
+  return p;
+}
+
+uint64_t KvCache::bytes_needed(const Caps& caps, const std::vector<uint32_t>& n_kv_heads, uint32_t head_dim,
+                               const KvCacheOptions& options) {
+  const Plan p = plan(caps, n_kv_heads, head_dim, options);
+  uint64_t band = 0;  // at most 2 * 4096 layers of one binding each
+  for (uint32_t heads : n_kv_heads) {
+    CacheShape s = p.shape;
+    s.n_kv_heads = heads;
+    const uint64_t pages = uint64_t{p.pages_per_band} * options.n_slots;
+    band += align_tensor(s.k_page_bytes() * pages) + align_tensor(s.v_page_bytes() * pages);
+  }
+  const auto bands = checked_mul(band, p.n_bands());
+  const uint64_t table = align_tensor(uint64_t{4} * options.n_slots * p.pages);
+  return bands ? checked_add(*bands, table).value_or(UINT64_MAX) : UINT64_MAX;
+}
+
+KvCache::KvCache(Device& device, std::vector<uint32_t> n_kv_heads, uint32_t head_dim,
+                 const KvCacheOptions& options)
+    : device_(device), n_kv_heads_(std::move(n_kv_heads)), options_(options), slots_(options.n_slots) {
+  const Plan p = plan(device.caps(), n_kv_heads_, head_dim, options);
+  shape_ = p.shape;
+  pages_per_band_ = p.pages_per_band;
+  bands_.resize(p.n_bands());
+  const uint64_t needed = bytes_needed(device.caps(), n_kv_heads_, head_dim, options),
+                 free = device.free_bytes();
   require(free == 0 || needed <= free, ErrorKind::out_of_memory,
           "a cache of {} positions for {} sequences needs {:.1f} GiB, {:.1f} free: try -c {} or -ctk f16 "
           "-ctv f16",
@@ -35,8 +61,8 @@ KvCache::KvCache(Device& device, std::vector<uint32_t> n_kv_heads, uint32_t head
           static_cast<double>(free) / (1 << 30),
           static_cast<uint64_t>(0.9 * static_cast<double>(options.context) * static_cast<double>(free) /
                                 static_cast<double>(needed)));
-  page_table_buffer_ = Buffer(device, uint64_t{4} * options.n_slots * all, Memory::shared, "page table");
-  page_table_ = Tensor(page_table_buffer_, DType::u32, options.n_slots, all);
+  page_table_buffer_ = Buffer(device, uint64_t{4} * options.n_slots * p.pages, Memory::shared, "page table");
+  page_table_ = Tensor(page_table_buffer_, DType::u32, options.n_slots, p.pages);
   std::ranges::fill(page_table_.host<uint32_t>(), 0u);
 }
 

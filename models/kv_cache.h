@@ -19,6 +19,18 @@ struct KvCacheOptions {
 // A segment is allocated when a sequence first reaches its band, and kept.
 class KvCache {
  public:
+  // How a cache is cut, before anything is allocated.
+  struct Plan {
+    CacheShape shape;                        // of the layer with the most KV heads
+    uint32_t pages = 0, pages_per_band = 0;  // of one slot
+    uint32_t n_bands() const { return ceil_div(pages, pages_per_band); }
+  };
+  static Plan plan(const Caps& caps, const std::vector<uint32_t>& n_kv_heads, uint32_t head_dim,
+                   const KvCacheOptions& options);
+  // With every slot full; UINT64_MAX when that is not a number.
+  static uint64_t bytes_needed(const Caps& caps, const std::vector<uint32_t>& n_kv_heads, uint32_t head_dim,
+                               const KvCacheOptions& options);
+
   // n_kv_heads by layer. Throws ErrorKind::usage when not even one page a slot fits into a binding.
   KvCache(Device& device, std::vector<uint32_t> n_kv_heads, uint32_t head_dim, const KvCacheOptions& options);
 

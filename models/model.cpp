@@ -26,15 +26,41 @@ uint32_t Model::max_positions() const {
   return ends_.position_embedding.empty() ? UINT32_MAX : config_.context_length;
 }
 
+std::vector<Layer> layers_of(const Architecture& architecture, const Config& config) {
+  std::vector<Layer> layers;
+  for (uint32_t i = 0; i < config.n_layers; i++)
+    layers.push_back(architecture.layer(config, static_cast<int>(i)));
+  return layers;
+}
+
+Config load_config(const Gguf& file) {
+  const char* key = "general.architecture";
+  const Architecture& architecture = [&]() -> const Architecture& {
+    try {
+      return get_architecture(file.get_or<std::string>(key, ""));
+    } catch (const Error& e) {
+      if (file.has(key)) file.fail_value(key, e.what());
+      fail(ErrorKind::model_file, "{}: key '{}' is missing: {}", file.file(), key, e.what());
+    }
+  }();
+  Config config = read_config(file);
+  require_supported(file, config, architecture);
+  const GgufTensor& embedding = file.get_tensor(architecture.ends(config).token_embedding + ".weight");
+  require(embedding.dims[1] >= 1 && embedding.dims[1] <= 1u << 24, ErrorKind::model_file,
+          "{}: tensor '{}': {} tokens, expected 1 to {}", file.file(), embedding.name, embedding.dims[1],
+          1u << 24);
+  config.vocab_size = static_cast<uint32_t>(embedding.dims[1]);
+  return config;
+}
+
 Model::Model(Device& device, const std::string& path, const Weights::Progress& progress)
     : Model(device, Gguf::open(path), progress) {}
 
 Model::Model(Device& device, Gguf file, const Weights::Progress& progress)
     : device_(device),
-      config_((get_architecture(file.get<std::string>("general.architecture")), read_config(file))),
+      config_(load_config(file)),
       architecture_(get_architecture(config_.architecture)),
       ends_(architecture_.ends(config_)) {
-  require_supported(file, config_, architecture_);
   if (file.has("tokenizer.ggml.model")) {
     try {
       tokenizer_ = std::make_unique<Tokenizer>(file);
@@ -45,11 +71,6 @@ Model::Model(Device& device, Gguf file, const Weights::Progress& progress)
   } else {
     tokenizer_error_ = file.file() + ": the file has no tokenizer";
   }
-  const GgufTensor& embedding = file.get_tensor(ends_.token_embedding + ".weight");
-  require(embedding.dims[1] >= 1 && embedding.dims[1] <= 1u << 24, ErrorKind::model_file,
-          "{}: tensor '{}': {} tokens, expected 1 to {}", file.file(), embedding.name, embedding.dims[1],
-          1u << 24);
-  config_.vocab_size = static_cast<uint32_t>(embedding.dims[1]);
   require(!tokenizer_ || static_cast<uint32_t>(tokenizer_->n_tokens()) <= config_.vocab_size,
           ErrorKind::model_file, "{}: the tokenizer has {} tokens, the embedding {}", file.file(),
           tokenizer_ ? tokenizer_->n_tokens() : 0, config_.vocab_size);

@@ -10,6 +10,10 @@
 
 namespace spindle {
 
+// The settings of a file whose architecture is known, with the size of its vocabulary.
+Config load_config(const Gguf& file);
+std::vector<Layer> layers_of(const Architecture& architecture, const Config& config);
+
 class Model {
  public:
   // Everything is checked before memory is taken. Throws ErrorKind::model_file, out_of_memory.

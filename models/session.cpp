@@ -22,7 +22,7 @@ double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-SessionOptions checked(SessionOptions o, const Model& model) {
+void check_ranges(const SessionOptions& o) {
   require(o.context <= kMaxContext, ErrorKind::usage, "a context of {} positions, allowed are up to {}",
           o.context, kMaxContext);
   require(o.n_slots >= 1 && o.n_slots <= kMaxSlots, ErrorKind::usage,
@@ -30,57 +30,136 @@ SessionOptions checked(SessionOptions o, const Model& model) {
   require(o.prefill_chunk >= 1, ErrorKind::usage, "a prefill chunk of 0 tokens, allowed are 1 or more");
   require(o.page_tokens >= 16 && o.page_tokens <= 256 && std::has_single_bit(o.page_tokens), ErrorKind::usage,
           "pages of {} tokens, allowed are 16, 32, 64, 128 and 256", o.page_tokens);
-  if (o.context ==
-      0) {  // what the model was trained for, or as much of it as fits in nine tenths of the memory
-    uint64_t token_bytes = 0;
-    for (uint32_t heads : model.config().n_kv_heads)
-      token_bytes += (bytes_of(o.k_type, 1) + bytes_of(o.v_type, 1)) * heads * model.config().head_dim;
-    const uint64_t fits = model.device().free_bytes() / 10 * 9 / (token_bytes * o.n_slots);
-    o.context = static_cast<uint32_t>(
-        std::min<uint64_t>({model.config().context_length, std::max<uint64_t>(fits, 256), kMaxContext}));
-  }
-  require(o.context <= model.max_positions(), ErrorKind::usage,
-          "a context of {} positions, the model has embeddings for {}", o.context, model.max_positions());
+}
+
+// What follows from the options alone; the context is known.
+SessionOptions settled(SessionOptions o) {
   o.prefill_chunk = std::min(o.prefill_chunk, o.context);
   o.steps_in_flight = std::clamp(o.steps_in_flight, 1u, 64u);
   o.logit_rows = std::max(o.logit_rows, std::bit_ceil(o.n_slots));
   return o;
 }
 
+uint32_t most_rows(const SessionOptions& o) { return std::max(o.prefill_chunk, std::bit_ceil(o.n_slots)); }
+
+KvCacheOptions cache_options(const SessionOptions& o) {
+  return {o.n_slots, o.context, o.page_tokens, o.k_type, o.v_type};
+}
+
+SessionOptions checked(SessionOptions o, const Model& model) {
+  check_ranges(o);
+  if (o.context == 0) {  // what the model was trained for, or as much of it as fits in 9/10 of the memory
+    const uint64_t free = model.device().free_bytes();
+    const Config& c = model.config();
+    const uint32_t fits =
+        free == 0 ? kMaxContext
+                  : Session::largest_context(model.device().caps(), c, layers_of(model.architecture(), c), o,
+                                             0, free / 10 * 9);
+    o.context = std::min({c.context_length, std::max(fits, 256u), kMaxContext});
+  }
+  require(o.context <= model.max_positions(), ErrorKind::usage,
+          "a context of {} positions, the model has embeddings for {}", o.context, model.max_positions());
+  return settled(o);
+}
+
+// The ring is as long as fits into a binding with one of each sequence; penalties look back at most that far.
+uint32_t ring_of(const Caps& caps, uint32_t slots) {
+  return static_cast<uint32_t>(
+      std::min<uint64_t>(kRing, std::bit_floor(caps.max_binding_bytes / (uint64_t{4} * slots))));
+}
+
+void place_state(Arena& arena, StepState& prefill, StepState& decode, const SessionOptions& o, uint32_t rows,
+                 uint32_t ring, size_t n_ends) {
+  const uint32_t slots = o.n_slots, decode_rows = std::bit_ceil(slots);
+  SampleState& shared = decode.sampling;
+  arena.add(prefill.rows, DType::u32, rows, 4);
+  arena.add(prefill.sampling.rows, DType::u32, slots, 4);
+  arena.add(prefill.targets, DType::u32, 1, o.logit_rows);
+  arena.add(decode.rows, DType::u32, decode_rows, 4);
+  arena.add(decode.targets, DType::u32, 1, decode_rows);
+  arena.add(shared.settings, DType::u32, slots, kSampleWords);
+  arena.add(shared.tokens, DType::u32, slots, ring);
+  arena.add(shared.status, DType::u32, slots, 1);
+  if (n_ends > 0) arena.add(shared.ends, DType::u32, 1, static_cast<uint32_t>(n_ends));
+}
+
+StepShape step_shape(Phase phase, uint32_t rows, uint32_t n_positions) {
+  StepShape shape;
+  shape.phase = phase;
+  shape.rows = rows;
+  shape.depth = std::max(kMinDepth, std::bit_ceil(n_positions));
+  return shape;
+}
+
 }  // namespace
+
+uint64_t MemoryNeed::total() const {
+  uint64_t sum = 0;
+  for (uint64_t part : {weights, cache, activations, scratch, state})
+    if (__builtin_add_overflow(sum, part, &sum)) return UINT64_MAX;
+  return sum;
+}
+
+MemoryNeed Session::memory_needed(const Caps& caps, const Config& c, std::span<const Layer> layers,
+                                  const SessionOptions& options) {
+  check_ranges(options);
+  const SessionOptions o = settled(options);
+  MemoryNeed need;
+  need.cache = KvCache::bytes_needed(caps, c.n_kv_heads, c.head_dim, cache_options(o));
+  need.activations =
+      Transformer::activation_bytes_needed(caps, c, layers, o.context, most_rows(o), o.logit_rows);
+  const uint32_t rows = Activations::rows_that_fit(caps, c, layers, most_rows(o));
+  const CacheShape shape = KvCache::plan(caps, c.n_kv_heads, c.head_dim, cache_options(o)).shape;
+  for (const auto& [phase, n] : {std::pair{Phase::prefill, std::min(o.prefill_chunk, rows)},
+                                 {Phase::decode, std::bit_ceil(o.n_slots)}})
+    need.scratch = std::max(
+        need.scratch, Transformer::scratch_bytes_needed(caps, c, shape, step_shape(phase, n, o.context)));
+  need.scratch = align_tensor(need.scratch);
+  Arena arena(caps);
+  StepState prefill, decode;
+  place_state(arena, prefill, decode, o, rows, ring_of(caps, o.n_slots), 1);
+  need.state = arena.planned_bytes();
+  return need;
+}
+
+uint32_t Session::largest_context(const Caps& caps, const Config& c, std::span<const Layer> layers,
+                                  const SessionOptions& options, uint64_t weights, uint64_t free_bytes) {
+  SessionOptions o = options;
+  const auto fits = [&](uint32_t pages) {
+    o.context = pages * o.page_tokens;
+    MemoryNeed need = memory_needed(caps, c, layers, o);
+    need.weights = weights;
+    return need.total() <= free_bytes;
+  };
+  uint32_t least = 0,
+           most = kMaxContext / o.page_tokens;  // `least` pages fit, more than `most` are not allowed
+  while (least < most) {
+    const uint32_t middle = least + (most - least + 1) / 2;
+    if (fits(middle)) least = middle;
+    else most = middle - 1;
+  }
+  return least * o.page_tokens;
+}
 
 Session::Session(const Model& model, const SessionOptions& options)
     : model_(model),
       options_(checked(options, model)),
       rope_(model.plan_rope(options_.context, options_.rope)),
       stream_(model.device()),
-      cache_(model.device(), model.config().n_kv_heads, model.config().head_dim,
-             {options_.n_slots, options_.context, options_.page_tokens, options_.k_type, options_.v_type}),
-      transformer_(stream_, model, rope_, cache_,
-                   std::max(options_.prefill_chunk, std::bit_ceil(options_.n_slots)), options_.logit_rows),
+      cache_(model.device(), model.config().n_kv_heads, model.config().head_dim, cache_options(options_)),
+      transformer_(stream_, model, rope_, cache_, most_rows(options_), options_.logit_rows),
       slots_(options_.n_slots) {
   require(std::bit_ceil(options_.n_slots) <= transformer_.max_rows(), ErrorKind::usage,
           "{} sequences at a time: the activations of {} fit into a binding", options_.n_slots,
           transformer_.max_rows());
-  const uint32_t slots = options_.n_slots, decode_rows = std::bit_ceil(slots), rows = transformer_.max_rows();
+  const uint32_t slots = options_.n_slots;
   const std::vector<int> ends = model.end_ids();
-  // The ring is as long as fits into a binding with one of each sequence; penalties look back at most that
-  // far.
-  ring_ = static_cast<uint32_t>(
-      std::min<uint64_t>(kRing, std::bit_floor(model.device().caps().max_binding_bytes / (4 * slots))));
+  ring_ = ring_of(model.device().caps(), slots);
   options_.steps_in_flight = std::min(options_.steps_in_flight, ring_ / 2);
   require(options_.steps_in_flight > 0, "the last tokens of {} sequences do not fit into a binding", slots);
   SampleState& shared = decode_.sampling;
   state_ = Arena(model.device(), Memory::shared, "step state");
-  state_.add(prefill_.rows, DType::u32, rows, 4);
-  state_.add(prefill_.sampling.rows, DType::u32, slots, 4);
-  state_.add(prefill_.targets, DType::u32, 1, options_.logit_rows);
-  state_.add(decode_.rows, DType::u32, decode_rows, 4);
-  state_.add(decode_.targets, DType::u32, 1, decode_rows);
-  state_.add(shared.settings, DType::u32, slots, kSampleWords);
-  state_.add(shared.tokens, DType::u32, slots, ring_);
-  state_.add(shared.status, DType::u32, slots, 1);
-  if (!ends.empty()) state_.add(shared.ends, DType::u32, 1, static_cast<uint32_t>(ends.size()));
+  place_state(state_, prefill_, decode_, options_, transformer_.max_rows(), ring_, ends.size());
   state_.allocate();
   for (const Tensor& t : {prefill_.rows, prefill_.sampling.rows, prefill_.targets, decode_.rows,
                           shared.settings, shared.tokens, shared.status})
@@ -200,10 +279,7 @@ void Session::check_status(int slot) {
 }
 
 StepShape Session::shape_for(Phase phase, uint32_t rows, uint32_t n_positions) const {
-  StepShape shape;
-  shape.phase = phase;
-  shape.rows = rows;
-  shape.depth = std::max(kMinDepth, std::bit_ceil(n_positions));
+  StepShape shape = step_shape(phase, rows, n_positions);
   shape.segments = cache_.n_segments(n_positions);
   return shape;
 }

@@ -48,8 +48,26 @@ struct SessionStatistics {
   double prefill_seconds = 0, decode_seconds = 0;
 };
 
+// Bytes on the device, by what they are for.
+struct MemoryNeed {
+  uint64_t weights = 0;
+  uint64_t cache = 0;        // with every sequence full
+  uint64_t activations = 0;  // of the largest step, logits and rotary table included
+  uint64_t scratch = 0;      // of the attention at full depth
+  uint64_t state = 0;        // rows, settings and last tokens of the sequences
+  uint64_t total() const;    // UINT64_MAX when that is not a number
+};
+
 class Session {
  public:
+  // What a session allocates in its life, weights left out. The context must be given.
+  static MemoryNeed memory_needed(const Caps& caps, const Config& config, std::span<const Layer> layers,
+                                  const SessionOptions& options);
+  // The longest context, in whole pages, for which memory_needed and `weights` stay within free_bytes; 0:
+  // none.
+  static uint32_t largest_context(const Caps& caps, const Config& config, std::span<const Layer> layers,
+                                  const SessionOptions& options, uint64_t weights, uint64_t free_bytes);
+
   // Throws ErrorKind::usage for options that contradict each other or the model.
   Session(const Model& model, const SessionOptions& options);
   ~Session();
@@ -64,6 +82,7 @@ class Session {
   Stream& stream() { return stream_; }
   const SessionStatistics& statistics() const { return statistics_; }
   uint64_t activation_bytes() const { return transformer_.activation_bytes(); }
+  uint64_t scratch_bytes() const { return transformer_.scratch_bytes(); }
   size_t logits_parts() const { return transformer_.logits().size(); }
   size_t n_recordings() const { return recordings_.size(); }
 

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cassert>
 #include <numeric>
+#include <set>
 
 #include "runtime/error.h"
 #include "shaders/add/add.h"
@@ -22,28 +23,32 @@ uint32_t aligned_rows(uint32_t cols) {
   return floats / std::gcd(floats, cols);
 }
 
+// Words of a row of the widest tensor.
+uint32_t widest_row(const Config& c, const ExpertSizes& experts) {
+  const uint32_t ffn_dim = std::max(experts.inner, experts.any_dense ? c.max_ffn_dim() : 0);
+  return std::max({c.dim, c.max_heads() * c.head_dim, ffn_dim, experts.widest});
+}
+
 }  // namespace
 
-Transformer::Transformer(Stream& stream, const Model& model, const RopePlan& rope, const KvCache& cache,
-                         uint32_t max_rows, uint32_t max_logit_rows)
-    : stream_(stream),
-      model_(model),
-      rope_(rope),
-      cache_(cache),
-      max_rows_(max_rows),
-      max_logit_rows_(max_logit_rows) {
-  const Config& c = model.config();
-  for (uint32_t i = 0; i < c.n_layers; i++)
-    layers_.push_back(model.architecture().layer(c, static_cast<int>(i)));
+uint32_t Activations::rows_that_fit(const Caps& caps, const Config& c, std::span<const Layer> layers,
+                                    uint32_t max_rows) {
+  const uint64_t limit = std::min(caps.max_binding_bytes, caps.max_allocation_bytes);
+  const uint32_t widest = widest_row(c, expert_sizes(caps, layers, c));
+  const auto rows = static_cast<uint32_t>(std::min<uint64_t>(max_rows, limit / (uint64_t{4} * widest)));
+  require(rows > 0, "one row of {} activations does not fit into a binding of {} bytes", widest, limit);
+  return rows;
+}
 
-  const uint64_t limit = std::min(stream.caps().max_binding_bytes, stream.caps().max_allocation_bytes);
-  const bool parallel = std::ranges::any_of(layers_, &Layer::parallel);
+void Activations::place(Arena& arena, const Caps& caps, const Config& c, std::span<const Layer> layers,
+                        uint32_t max_rows, uint32_t max_logit_rows) {
+  const uint64_t limit = std::min(caps.max_binding_bytes, caps.max_allocation_bytes);
   const uint32_t q_dim = c.max_heads() * c.head_dim, kv_dim = c.max_kv_heads() * c.head_dim;
-  const ExpertSizes experts = expert_sizes(stream.caps(), layers_, c);
+  const ExpertSizes experts = expert_sizes(caps, layers, c);
   const uint32_t ffn_dim = std::max(experts.inner, experts.any_dense ? c.max_ffn_dim() : 0);
-  const uint32_t widest = std::max({c.dim, q_dim, ffn_dim, experts.widest});
-  max_rows_ = static_cast<uint32_t>(std::min<uint64_t>(max_rows, limit / (uint64_t{4} * widest)));
-  require(max_rows_ > 0, "one row of {} activations does not fit into a binding of {} bytes", widest, limit);
+  const uint32_t widest = widest_row(c, experts);
+  max_rows_ = rows_that_fit(caps, c, layers, max_rows);
+  max_logit_rows_ = max_logit_rows;
 
   // Logits in parts of whole rows; each part starts where the matching rows of h start aligned.
   const uint32_t step = aligned_rows(c.dim);
@@ -53,7 +58,6 @@ Transformer::Transformer(Stream& stream, const Model& model, const RopePlan& rop
   require(part > 0, "{} rows of logits of {} bytes do not fit into a binding of {} bytes", step, row_bytes,
           limit);
 
-  arena_ = Arena(stream.device(), Memory::device, "activations");
   for (const auto& [tensor, cols] : {std::pair{&x_, c.dim},
                                      {&h_, c.dim},
                                      {&q_, q_dim},
@@ -62,17 +66,28 @@ Transformer::Transformer(Stream& stream, const Model& model, const RopePlan& rop
                                      {&attended_, q_dim},
                                      {&gate_, ffn_dim},
                                      {&up_, ffn_dim}})
-    arena_.add(*tensor, DType::f32, max_rows_, cols);
-  if (experts.count) add_experts(experts);
-  if (parallel) arena_.add(y_, DType::f32, max_rows_, c.dim);
-  arena_.add(last_, DType::f32, 1, c.dim);
-  const uint64_t quantized_bytes = std::max(matmul_scratch_bytes(stream.caps(), max_rows_, widest),
-                                            uint64_t{4} * max_rows_ * experts.quantized);
+    arena.add(*tensor, DType::f32, max_rows_, cols);
+  if (experts.count) place_experts(arena, experts, c.dim);
+  if (std::ranges::any_of(layers, &Layer::parallel)) arena.add(y_, DType::f32, max_rows_, c.dim);
+  arena.add(last_, DType::f32, 1, c.dim);
+  const uint64_t quantized_bytes =
+      std::max(matmul_scratch_bytes(caps, max_rows_, widest), uint64_t{4} * max_rows_ * experts.quantized);
   if (quantized_bytes)
-    arena_.add(quantized_, DType::u32, 1, static_cast<uint32_t>(ceil_div(quantized_bytes, uint64_t{4})));
+    arena.add(quantized_, DType::u32, 1, static_cast<uint32_t>(ceil_div(quantized_bytes, uint64_t{4})));
   logits_.resize(ceil_div(max_logit_rows_, part));
   for (uint32_t i = 0; i < logits_.size(); i++)
-    arena_.add(logits_[i], DType::f32, std::min(part, max_logit_rows_ - i * part), c.vocab_size);
+    arena.add(logits_[i], DType::f32, std::min(part, max_logit_rows_ - i * part), c.vocab_size);
+}
+
+Transformer::Transformer(Stream& stream, const Model& model, const RopePlan& rope, const KvCache& cache,
+                         uint32_t max_rows, uint32_t max_logit_rows)
+    : stream_(stream),
+      model_(model),
+      rope_(rope),
+      cache_(cache),
+      layers_(layers_of(model.architecture(), model.config())) {
+  arena_ = Arena(stream.device(), Memory::device, "activations");
+  place(arena_, stream.caps(), model.config(), layers_, max_rows, max_logit_rows);
   arena_.allocate();
 
   for (const Layer& layer : layers_) layer_rope_.push_back(rope_table(layer.attention));
@@ -95,15 +110,40 @@ uint32_t Transformer::rope_table(const AttentionBlock& attention) {
   return static_cast<uint32_t>(rope_tables_.size() - 1);
 }
 
-uint64_t Transformer::scratch_bytes(const StepShape& shape) const {
+uint64_t Transformer::activation_bytes() const {
+  uint64_t bytes = arena_.bytes();
+  for (const RopeTable& table : rope_tables_) bytes += table.buffer.bytes();
+  return bytes;
+}
+
+uint64_t Transformer::activation_bytes_needed(const Caps& caps, const Config& c,
+                                              std::span<const Layer> layers, uint32_t context,
+                                              uint32_t max_rows, uint32_t max_logit_rows) {
+  Arena arena(caps);
+  Activations activations;
+  activations.place(arena, caps, c, layers, max_rows, max_logit_rows);
+  std::set<double> tables;  // as rope_table makes them
+  for (const Layer& layer : layers)
+    if (layer.attention.rope != Rope::none) tables.insert(std::max(layer.attention.unscaled_rope_base, 0.0));
+  return arena.planned_bytes() +
+         tables.size() * align_tensor(uint64_t{4} * rope_table_rows(context) * c.n_rot);
+}
+
+uint64_t Transformer::scratch_bytes_needed(const Caps& caps, const Config& c, const CacheShape& cache,
+                                           const StepShape& shape) {
   uint64_t most = 0;
-  for (uint32_t i = 0; i < layers_.size(); i++) {
-    const Config& c = model_.config();
+  for (uint32_t i = 0; i < c.n_layers; i++) {
+    CacheShape of_layer = cache;
+    of_layer.n_kv_heads = c.n_kv_heads[i];
     const AttentionShape attention{c.n_heads[i], 1.0f};
-    most = std::max(most, attention_scratch_bytes(stream_.caps(), shape.phase, shape.rows, cache_.shape(i),
-                                                  attention, shape.depth));
+    most = std::max(most,
+                    attention_scratch_bytes(caps, shape.phase, shape.rows, of_layer, attention, shape.depth));
   }
-  return std::min(most, stream_.caps().max_allocation_bytes);  // with less, attention takes more dispatches
+  return std::min(most, caps.max_allocation_bytes);  // with less, attention takes more dispatches
+}
+
+uint64_t Transformer::scratch_bytes(const StepShape& shape) const {
+  return scratch_bytes_needed(stream_.caps(), model_.config(), cache_.shape(0), shape);
 }
 
 void Transformer::reserve(const StepShape& shape) {

@@ -3,6 +3,7 @@
 #define SPINDLE_MODELS_TRANSFORMER_H
 #include <compare>
 #include <deque>
+#include <span>
 #include <vector>
 
 #include "models/kv_cache.h"
@@ -41,13 +42,37 @@ struct ExpertSizes {
   uint32_t quantized = 0;                      // words of a row of those for integer products
   uint32_t widest = 0;                         // words of a row in any tensor
 };
-ExpertSizes expert_sizes(const Caps& caps, const std::vector<Layer>& layers, const Config& c);
+ExpertSizes expert_sizes(const Caps& caps, std::span<const Layer> layers, const Config& c);
 
-class Transformer {
+// Where the values of a step lie.
+struct Activations {
+  uint32_t max_rows_ = 0, max_logit_rows_ = 0;
+  Tensor x_, h_, y_, q_, k_, v_, attended_, gate_, up_, last_;  // f32 [max rows, ...]; y_ in parallel layers
+  Tensor quantized_;  // u32 words, of the rows that products read; none where the device has no use for it
+  std::vector<Tensor> logits_;
+  Tensor router_, chosen_, shares_, of_experts_, of_shared_, shared_gate_,
+      sorted_;  // where there are experts
+
+  // Of one step: as many as every activation fits into a binding with. Throws where that is none.
+  static uint32_t rows_that_fit(const Caps& caps, const Config& c, std::span<const Layer> layers,
+                                uint32_t max_rows);
+  void place(Arena& arena, const Caps& caps, const Config& c, std::span<const Layer> layers,
+             uint32_t max_rows, uint32_t max_logit_rows);
+
+ private:
+  void place_experts(Arena& arena, const ExpertSizes& sizes, uint32_t dim);
+};
+
+class Transformer : private Activations {
  public:
-  // max_rows: of one step; it is lowered until every activation fits into a binding.
   Transformer(Stream& stream, const Model& model, const RopePlan& rope, const KvCache& cache,
               uint32_t max_rows, uint32_t max_logit_rows);
+  // Activations and rotary tables, and the attention's scratch memory for steps of that shape.
+  static uint64_t activation_bytes_needed(const Caps& caps, const Config& config,
+                                          std::span<const Layer> layers, uint32_t context, uint32_t max_rows,
+                                          uint32_t max_logit_rows);
+  static uint64_t scratch_bytes_needed(const Caps& caps, const Config& config, const CacheShape& cache,
+                                       const StepShape& shape);
 
   uint32_t max_rows() const { return max_rows_; }
   uint32_t max_logit_rows() const { return max_logit_rows_; }
@@ -55,7 +80,8 @@ class Transformer {
   void record(const StepShape& shape, const StepState& state);
   // Rows of logits of the last step, in parts that each fit into a binding.
   const std::vector<Tensor>& logits() const { return logits_; }
-  uint64_t activation_bytes() const { return arena_.bytes() + scratch_.bytes(); }
+  uint64_t activation_bytes() const;  // and rotary tables
+  uint64_t scratch_bytes() const { return scratch_.bytes(); }
   // Whether the attention's scratch memory is large enough; reserve() makes it so, and every recording
   // invalid.
   bool serves(const StepShape& shape) const { return scratch_bytes(shape) <= scratch_.bytes(); }
@@ -70,7 +96,6 @@ class Transformer {
   void attend(uint32_t i, const StepShape& shape, Tensor rows, Tensor y, Tensor x);
   void feed_forward(uint32_t i, const StepShape& shape, Tensor y, Tensor x);
   void experts(uint32_t i, const StepShape& shape, Tensor y, Tensor x);  // in place of a dense feed-forward
-  void add_experts(const ExpertSizes& sizes);
   void head(const StepShape& shape, const StepState& state);
   // Rows of n_heads heads; without a norm nothing happens.
   void norm(Tensor y, Tensor x, const Norm& norm, const NormWeights& weights, uint32_t n_heads = 1);
@@ -90,14 +115,8 @@ class Transformer {
   };
   std::deque<RopeTable> rope_tables_;  // tensors point at the buffers
   std::vector<uint32_t> layer_rope_;   // by layer; of rope_tables_
-  uint32_t max_rows_, max_logit_rows_;
   Arena arena_;
   Buffer scratch_;
-  Tensor x_, h_, y_, q_, k_, v_, attended_, gate_, up_, last_;  // f32 [max rows, ...]; y_ in parallel layers
-  Tensor router_, chosen_, shares_, of_experts_, of_shared_, shared_gate_,
-      sorted_;        // where there are experts
-  Tensor quantized_;  // u32 words, of the rows that products read; none where the device has no use for it
-  std::vector<Tensor> logits_;
 };
 
 }  // namespace spindle

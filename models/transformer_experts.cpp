@@ -12,7 +12,7 @@
 
 namespace spindle {
 
-ExpertSizes expert_sizes(const Caps& caps, const std::vector<Layer>& layers, const Config& c) {
+ExpertSizes expert_sizes(const Caps& caps, std::span<const Layer> layers, const Config& c) {
   ExpertSizes s;
   for (const Layer& layer : layers) {
     const Experts& e = layer.feed_forward.experts;
@@ -29,18 +29,17 @@ ExpertSizes expert_sizes(const Caps& caps, const std::vector<Layer>& layers, con
   return s;
 }
 
-void Transformer::add_experts(const ExpertSizes& s) {
-  const uint32_t dim = model_.config().dim;
-  arena_.add(router_, DType::f32, max_rows_, s.count);
-  arena_.add(chosen_, DType::u32, max_rows_, s.used);
-  arena_.add(shares_, DType::f32, max_rows_, s.used);
-  arena_.add(of_experts_, DType::f32, max_rows_, s.used * dim);
+void Activations::place_experts(Arena& arena, const ExpertSizes& s, uint32_t dim) {
+  arena.add(router_, DType::f32, max_rows_, s.count);
+  arena.add(chosen_, DType::u32, max_rows_, s.used);
+  arena.add(shares_, DType::f32, max_rows_, s.used);
+  arena.add(of_experts_, DType::f32, max_rows_, s.used * dim);
   if (s.any_shared) {
-    arena_.add(of_shared_, DType::f32, max_rows_, dim);
-    arena_.add(shared_gate_, DType::f32, max_rows_, 1);
+    arena.add(of_shared_, DType::f32, max_rows_, dim);
+    arena.add(shared_gate_, DType::f32, max_rows_, 1);
   }
-  arena_.add(sorted_, DType::u32, 1,
-             static_cast<uint32_t>(expert_rows_scratch_bytes(max_rows_ * s.used, s.count) / 4));
+  arena.add(sorted_, DType::u32, 1,
+            static_cast<uint32_t>(expert_rows_scratch_bytes(max_rows_ * s.used, s.count) / 4));
 }
 
 void Transformer::experts(uint32_t i, const StepShape& shape, Tensor y, Tensor x) {

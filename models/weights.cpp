@@ -31,8 +31,10 @@ struct Range {
   uint32_t of(uint32_t n) const { return all ? all : n; }
 };
 
+}  // namespace
+
 // Collects what is needed; every name, type and shape is checked here.
-class Plan {
+class Weights::Plan {
  public:
   explicit Plan(const Gguf& file) : file_(file) {}
 
@@ -115,7 +117,7 @@ class Plan {
     std::array<uint64_t, 4> all{1, 1, 1, 1};
     std::copy(dims.begin(), dims.end(), all.begin());
     require(std::equal(all.begin(), all.end(), t->dims.begin()), ErrorKind::model_file,
-            "{}: tensor '{}' at byte {}: expected [{}], got [{}]", file_.file(), name, t->info_offset,
+            "{}: tensor '{}' at byte {}: expected [{}], got [{}]", file_.file_of(*t), name, t->info_offset,
             fmt::join(dims, ", "), fmt::join(t->dims.begin(), t->dims.begin() + t->n_dims, ", "));
     used_.insert(name);
     return *t;
@@ -124,8 +126,9 @@ class Plan {
     const std::optional<DType> type = find_dtype_by_gguf(t.type);
     const GgufTensorType* known = find_gguf_tensor_type(t.type);
     require(type.has_value(), ErrorKind::model_file,
-            "{}: tensor '{}' at byte {}: type {} is not supported; supported are: {}", file_.file(), t.name,
-            t.info_offset, known ? std::string(known->name) : std::to_string(t.type), file_dtype_names());
+            "{}: tensor '{}' at byte {}: type {} is not supported; supported are: {}", file_.file_of(t),
+            t.name, t.info_offset, known ? std::string(known->name) : std::to_string(t.type),
+            file_dtype_names());
     return *type;
   }
 
@@ -134,7 +137,8 @@ class Plan {
   std::set<std::string> used_;
 };
 
-void plan_experts(Plan& plan, const std::string& prefix, const Experts& e, uint32_t dim, ExpertWeights& to) {
+void Weights::plan_experts(Plan& plan, const std::string& prefix, const Experts& e, uint32_t dim,
+                           ExpertWeights& to) {
   plan.projection(prefix, e.router, e.count, dim, to.router);
   plan.experts(prefix + e.gate, e.separate, e.count, e.dim, dim, to.gate);
   plan.experts(prefix + e.up, e.separate, e.count, e.dim, dim, to.up);
@@ -146,11 +150,7 @@ void plan_experts(Plan& plan, const std::string& prefix, const Experts& e, uint3
   plan.projection(prefix, e.shared_router, 1, dim, to.shared_router);
 }
 
-}  // namespace
-
-Weights::Weights(Stream& stream, const Gguf& file, const Config& c, const Architecture& architecture,
-                 const Progress& progress) {
-  Plan plan(file);
+bool Weights::plan(Plan& plan, const Config& c, const Architecture& architecture) {
   layers_.resize(c.n_layers);
   const Ends ends = architecture.ends(c);
   plan.matrix(ends.token_embedding + ".weight", c.vocab_size, c.dim, embedding_);
@@ -186,6 +186,20 @@ Weights::Weights(Stream& stream, const Gguf& file, const Config& c, const Archit
     plan.norm(prefix, f.post_norm, 1, c.dim, w.feed_forward_post_norm);
   }
   plan.use("rope_freqs.weight");  // read by the model
+  return tied;
+}
+
+uint64_t Weights::bytes_needed(const Caps& caps, const Gguf& file, const Config& c,
+                               const Architecture& architecture) {
+  Plan all(file);
+  Weights().plan(all, c, architecture);
+  return WeightStore::bytes_needed(caps, all.matrices, all.vectors);
+}
+
+Weights::Weights(Stream& stream, const Gguf& file, const Config& c, const Architecture& architecture,
+                 const Progress& progress) {
+  Plan plan(file);
+  const bool tied = this->plan(plan, c, architecture);
   unused_ = plan.unused();
 
   const Caps& caps = stream.caps();

@@ -43,6 +43,9 @@ class Weights {
   // Throws ErrorKind::model_file, or ErrorKind::out_of_memory with what is needed and what is free.
   Weights(Stream& stream, const Gguf& file, const Config& config, const Architecture& architecture,
           const Progress& progress);
+  // What that would allocate; throws ErrorKind::model_file as it would.
+  static uint64_t bytes_needed(const Caps& caps, const Gguf& file, const Config& config,
+                               const Architecture& architecture);
 
   const Weight& embedding() const { return embedding_; }
   const Weight& output() const { return output_; }  // the embedding itself where the model ties them
@@ -55,6 +58,13 @@ class Weights {
   const std::vector<std::string>& unused() const { return unused_; }
 
  private:
+  class Plan;
+  Weights() = default;
+  // Names every tensor that is needed; true where the output is the embedding.
+  bool plan(Plan& plan, const Config& config, const Architecture& architecture);
+  static void plan_experts(Plan& plan, const std::string& prefix, const Experts& experts, uint32_t dim,
+                           ExpertWeights& to);
+
   WeightStore store_;
   Weight embedding_, position_embedding_, output_;
   NormWeights embedding_norm_, output_norm_;

@@ -22,6 +22,8 @@ Placement::Place Placement::add(uint64_t bytes) {
 Arena::Arena(Device& device, Memory memory, const char* purpose)
     : device_(&device), memory_(memory), purpose_(purpose), placement_{Placement(device.caps())} {}
 
+Arena::Arena(const Caps& caps) : placement_{Placement(caps)} {}
+
 void Arena::add(Tensor& to, DType type, uint32_t rows, uint32_t cols) {
   Tensor shape;
   shape.dtype = type;
@@ -38,6 +40,12 @@ void Arena::allocate() {
                       item.place.offset_bytes);
   items_.clear();
   placement_.clear();
+}
+
+uint64_t Arena::planned_bytes() const {
+  uint64_t sum = 0;
+  for (uint64_t bytes : placement_.front().buffer_bytes()) sum += bytes;
+  return sum;
 }
 
 uint64_t Arena::bytes() const {

@@ -30,11 +30,13 @@ class Arena {
  public:
   Arena() = default;
   Arena(Device& device, Memory memory, const char* purpose);
+  explicit Arena(const Caps& caps);  // for planned_bytes() alone
 
   // `to` becomes a tensor of that shape when allocate() runs; it must stay where it is until then.
   void add(Tensor& to, DType type, uint32_t rows, uint32_t cols);
   void allocate();
   uint64_t bytes() const;
+  uint64_t planned_bytes() const;  // what allocate() would take
 
  private:
   struct Item {

@@ -1,6 +1,7 @@
 // Writes GGUF files in memory, sound ones and broken ones, for tests.
 #ifndef SPINDLE_TESTS_GGUF_WRITER_H
 #define SPINDLE_TESTS_GGUF_WRITER_H
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -36,17 +37,32 @@ class GgufWriter {
   // A number, bool, string or a vector of one of these. Twice the same key writes it twice.
   template <class T>
   void set(std::string_view key, const T& value) {
-    put_string(metadata_, key);
-    put_value(value);
-    n_keys_++;
+    put_value(add_entry(key), value);
   }
   void set(std::string_view key, const char* value) { set(key, std::string(value)); }
+  // Takes a key or tensors out again; replace gives a key that is there another value.
+  void erase(std::string_view key) {
+    std::erase_if(entries_, [&](const Entry& e) { return e.key == key; });
+  }
+  void erase_tensor(std::string_view name) {
+    std::erase_if(tensors_, [&](const Tensor& t) { return t.name == name; });
+  }
+  void erase_tensors() { tensors_.clear(); }
+  const std::vector<Tensor>& tensors() const { return tensors_; }
+  template <class T>
+  void replace(std::string_view key, const T& value) {
+    for (Entry& e : entries_)
+      if (e.key == key) put_value(e.value = {}, value);
+  }
+  void replace(std::string_view key, const char* value) { replace(key, std::string(value)); }
+  Tensor& tensor(std::string_view name) {
+    return *std::find_if(tensors_.begin(), tensors_.end(), [&](const Tensor& t) { return t.name == name; });
+  }
   // Any type number and any bytes behind it.
   void set_raw(std::string_view key, uint32_t type, std::span<const std::byte> bytes) {
-    put_string(metadata_, key);
-    put(metadata_, type);
-    metadata_.insert(metadata_.end(), bytes.begin(), bytes.end());
-    n_keys_++;
+    std::vector<std::byte>& value = add_entry(key);
+    put(value, type);
+    value.insert(value.end(), bytes.begin(), bytes.end());
   }
 
   Tensor& add_tensor(std::string name, uint32_t type, std::vector<uint64_t> dims,
@@ -67,8 +83,11 @@ class GgufWriter {
     for (char c : magic) out.push_back(static_cast<std::byte>(c));
     put(out, version);
     put(out, tensor_count.value_or(tensors_.size()));
-    put(out, key_count.value_or(n_keys_));
-    out.insert(out.end(), metadata_.begin(), metadata_.end());
+    put(out, key_count.value_or(entries_.size()));
+    for (const Entry& e : entries_) {
+      put_string(out, e.key);
+      out.insert(out.end(), e.value.begin(), e.value.end());
+    }
     uint64_t offset = 0;
     for (const Tensor& t : tensors_) {
       put(out, t.name_length.value_or(t.name.size()));
@@ -109,27 +128,36 @@ class GgufWriter {
     constexpr int kLog = sizeof(T) == 1 ? 0 : sizeof(T) == 2 ? 1 : sizeof(T) == 4 ? 2 : 3;
     return kIntegers[kLog] + (std::is_signed_v<T> ? 1 : 0);
   }
+  using Bytes = std::vector<std::byte>;
   template <class T>
-  void put_scalar(const T& value) {
-    if constexpr (std::is_same_v<T, std::string>) put_string(metadata_, value);
-    else if constexpr (std::is_same_v<T, bool>) put<uint8_t>(metadata_, value ? 1 : 0);
-    else put(metadata_, value);
+  static void put_scalar(Bytes& out, const T& value) {
+    if constexpr (std::is_same_v<T, std::string>) put_string(out, value);
+    else if constexpr (std::is_same_v<T, bool>) put<uint8_t>(out, value ? 1 : 0);
+    else put(out, value);
   }
   template <class T>
-  void put_value(const T& value) {
-    put(metadata_, type_of<T>());
-    put_scalar(value);
+  static void put_value(Bytes& out, const T& value) {
+    put(out, type_of<T>());
+    put_scalar(out, value);
   }
   template <class T>
-  void put_value(const std::vector<T>& values) {
-    put<uint32_t>(metadata_, 9);
-    put(metadata_, type_of<T>());
-    put<uint64_t>(metadata_, values.size());
-    for (const T& value : values) put_scalar(value);
+  static void put_value(Bytes& out, const std::vector<T>& values) {
+    put<uint32_t>(out, 9);
+    put(out, type_of<T>());
+    put<uint64_t>(out, values.size());
+    for (const T& value : values) put_scalar(out, value);
   }
 
-  std::vector<std::byte> metadata_;
-  uint64_t n_keys_ = 0;
+  struct Entry {
+    std::string key;
+    Bytes value;  // its type first
+  };
+  Bytes& add_entry(std::string_view key) {
+    entries_.push_back({std::string(key), {}});
+    return entries_.back().value;
+  }
+
+  std::vector<Entry> entries_;
   std::vector<Tensor> tensors_;
 };
 

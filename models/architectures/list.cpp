@@ -1,5 +1,6 @@
 // The list of architectures: a new family adds its line here and its file beside this one.
 #include "models/architecture.h"
+#include "models/utf8.h"
 #include "runtime/error.h"
 
 namespace spindle {
@@ -18,7 +19,8 @@ const Architecture& get_architecture(std::string_view name) {
     if (a.name == name) return a;
     known += (known.empty() ? "" : ", ") + a.name;
   }
-  fail(ErrorKind::model_file, "architecture '{}' is not supported; supported are: {}", name, known);
+  fail(ErrorKind::model_file, "architecture '{}' is not supported; supported are: {}", printable(name),
+       known);
 }
 
 }  // namespace spindle

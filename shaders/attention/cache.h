@@ -5,9 +5,14 @@
 // belongs to.
 #ifndef SPINDLE_SHADERS_CACHE_H
 #define SPINDLE_SHADERS_CACHE_H
+#include <array>
+
 #include "shaders/common/op.h"
 
 namespace spindle {
+
+// What a cache may be kept in, the largest first: the one list of every flag and table.
+inline constexpr std::array kCacheTypes = {DType::f32, DType::f16};
 
 struct CacheShape {
   uint32_t n_kv_heads = 0, head_dim = 0;
