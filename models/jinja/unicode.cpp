@@ -1,0 +1,179 @@
+// Case, space and line ends of characters; the tables are Unicode's simple case mappings below U+0590.
+#include "models/jinja/unicode.h"
+
+#include <algorithm>
+#include <iterator>
+
+namespace spindle::jinja {
+namespace {
+
+// Every `step`-th character from first to last is `delta` away from its other case.
+struct CaseRange {
+  char32_t first, last;
+  int step, delta;
+};
+
+constexpr CaseRange kUpper[] = {
+    {0xB5, 0xB5, 1, 743},     {0xE0, 0xF6, 1, -32},     {0xF8, 0xFE, 1, -32},     {0xFF, 0xFF, 1, 121},
+    {0x101, 0x12F, 2, -1},    {0x131, 0x131, 1, -232},  {0x133, 0x137, 2, -1},    {0x13A, 0x148, 2, -1},
+    {0x14B, 0x177, 2, -1},    {0x17A, 0x17E, 2, -1},    {0x17F, 0x17F, 1, -300},  {0x180, 0x180, 1, 195},
+    {0x183, 0x185, 2, -1},    {0x188, 0x188, 1, -1},    {0x18C, 0x18C, 1, -1},    {0x192, 0x192, 1, -1},
+    {0x195, 0x195, 1, 97},    {0x199, 0x199, 1, -1},    {0x19A, 0x19A, 1, 163},   {0x19E, 0x19E, 1, 130},
+    {0x1A1, 0x1A5, 2, -1},    {0x1A8, 0x1A8, 1, -1},    {0x1AD, 0x1AD, 1, -1},    {0x1B0, 0x1B0, 1, -1},
+    {0x1B4, 0x1B6, 2, -1},    {0x1B9, 0x1B9, 1, -1},    {0x1BD, 0x1BD, 1, -1},    {0x1BF, 0x1BF, 1, 56},
+    {0x1C5, 0x1C5, 1, -1},    {0x1C6, 0x1C6, 1, -2},    {0x1C8, 0x1C8, 1, -1},    {0x1C9, 0x1C9, 1, -2},
+    {0x1CB, 0x1CB, 1, -1},    {0x1CC, 0x1CC, 1, -2},    {0x1CE, 0x1DC, 2, -1},    {0x1DD, 0x1DD, 1, -79},
+    {0x1DF, 0x1EF, 2, -1},    {0x1F2, 0x1F2, 1, -1},    {0x1F3, 0x1F3, 1, -2},    {0x1F5, 0x1F5, 1, -1},
+    {0x1F9, 0x21F, 2, -1},    {0x223, 0x233, 2, -1},    {0x23C, 0x23C, 1, -1},    {0x23F, 0x240, 1, 10815},
+    {0x242, 0x242, 1, -1},    {0x247, 0x24F, 2, -1},    {0x250, 0x250, 1, 10783}, {0x251, 0x251, 1, 10780},
+    {0x252, 0x252, 1, 10782}, {0x253, 0x253, 1, -210},  {0x254, 0x254, 1, -206},  {0x256, 0x257, 1, -205},
+    {0x259, 0x259, 1, -202},  {0x25B, 0x25B, 1, -203},  {0x25C, 0x25C, 1, 42319}, {0x260, 0x260, 1, -205},
+    {0x261, 0x261, 1, 42315}, {0x263, 0x263, 1, -207},  {0x265, 0x265, 1, 42280}, {0x266, 0x266, 1, 42308},
+    {0x268, 0x268, 1, -209},  {0x269, 0x269, 1, -211},  {0x26A, 0x26A, 1, 42308}, {0x26B, 0x26B, 1, 10743},
+    {0x26C, 0x26C, 1, 42305}, {0x26F, 0x26F, 1, -211},  {0x271, 0x271, 1, 10749}, {0x272, 0x272, 1, -213},
+    {0x275, 0x275, 1, -214},  {0x27D, 0x27D, 1, 10727}, {0x280, 0x280, 1, -218},  {0x282, 0x282, 1, 42307},
+    {0x283, 0x283, 1, -218},  {0x287, 0x287, 1, 42282}, {0x288, 0x288, 1, -218},  {0x289, 0x289, 1, -69},
+    {0x28A, 0x28B, 1, -217},  {0x28C, 0x28C, 1, -71},   {0x292, 0x292, 1, -219},  {0x29D, 0x29D, 1, 42261},
+    {0x29E, 0x29E, 1, 42258}, {0x345, 0x345, 1, 84},    {0x371, 0x373, 2, -1},    {0x377, 0x377, 1, -1},
+    {0x37B, 0x37D, 1, 130},   {0x3AC, 0x3AC, 1, -38},   {0x3AD, 0x3AF, 1, -37},   {0x3B1, 0x3C1, 1, -32},
+    {0x3C2, 0x3C2, 1, -31},   {0x3C3, 0x3CB, 1, -32},   {0x3CC, 0x3CC, 1, -64},   {0x3CD, 0x3CE, 1, -63},
+    {0x3D0, 0x3D0, 1, -62},   {0x3D1, 0x3D1, 1, -57},   {0x3D5, 0x3D5, 1, -47},   {0x3D6, 0x3D6, 1, -54},
+    {0x3D7, 0x3D7, 1, -8},    {0x3D9, 0x3EF, 2, -1},    {0x3F0, 0x3F0, 1, -86},   {0x3F1, 0x3F1, 1, -80},
+    {0x3F2, 0x3F2, 1, 7},     {0x3F3, 0x3F3, 1, -116},  {0x3F5, 0x3F5, 1, -96},   {0x3F8, 0x3F8, 1, -1},
+    {0x3FB, 0x3FB, 1, -1},    {0x430, 0x44F, 1, -32},   {0x450, 0x45F, 1, -80},   {0x461, 0x481, 2, -1},
+    {0x48B, 0x4BF, 2, -1},    {0x4C2, 0x4CE, 2, -1},    {0x4CF, 0x4CF, 1, -15},   {0x4D1, 0x52F, 2, -1},
+    {0x561, 0x586, 1, -48}};
+
+constexpr CaseRange kLower[] = {
+    {0xC0, 0xD6, 1, 32},      {0xD8, 0xDE, 1, 32},     {0x100, 0x12E, 2, 1},    {0x132, 0x136, 2, 1},
+    {0x139, 0x147, 2, 1},     {0x14A, 0x176, 2, 1},    {0x178, 0x178, 1, -121}, {0x179, 0x17D, 2, 1},
+    {0x181, 0x181, 1, 210},   {0x182, 0x184, 2, 1},    {0x186, 0x186, 1, 206},  {0x187, 0x187, 1, 1},
+    {0x189, 0x18A, 1, 205},   {0x18B, 0x18B, 1, 1},    {0x18E, 0x18E, 1, 79},   {0x18F, 0x18F, 1, 202},
+    {0x190, 0x190, 1, 203},   {0x191, 0x191, 1, 1},    {0x193, 0x193, 1, 205},  {0x194, 0x194, 1, 207},
+    {0x196, 0x196, 1, 211},   {0x197, 0x197, 1, 209},  {0x198, 0x198, 1, 1},    {0x19C, 0x19C, 1, 211},
+    {0x19D, 0x19D, 1, 213},   {0x19F, 0x19F, 1, 214},  {0x1A0, 0x1A4, 2, 1},    {0x1A6, 0x1A6, 1, 218},
+    {0x1A7, 0x1A7, 1, 1},     {0x1A9, 0x1A9, 1, 218},  {0x1AC, 0x1AC, 1, 1},    {0x1AE, 0x1AE, 1, 218},
+    {0x1AF, 0x1AF, 1, 1},     {0x1B1, 0x1B2, 1, 217},  {0x1B3, 0x1B5, 2, 1},    {0x1B7, 0x1B7, 1, 219},
+    {0x1B8, 0x1B8, 1, 1},     {0x1BC, 0x1BC, 1, 1},    {0x1C4, 0x1C4, 1, 2},    {0x1C5, 0x1C5, 1, 1},
+    {0x1C7, 0x1C7, 1, 2},     {0x1C8, 0x1C8, 1, 1},    {0x1CA, 0x1CA, 1, 2},    {0x1CB, 0x1DB, 2, 1},
+    {0x1DE, 0x1EE, 2, 1},     {0x1F1, 0x1F1, 1, 2},    {0x1F2, 0x1F4, 2, 1},    {0x1F6, 0x1F6, 1, -97},
+    {0x1F7, 0x1F7, 1, -56},   {0x1F8, 0x21E, 2, 1},    {0x220, 0x220, 1, -130}, {0x222, 0x232, 2, 1},
+    {0x23A, 0x23A, 1, 10795}, {0x23B, 0x23B, 1, 1},    {0x23D, 0x23D, 1, -163}, {0x23E, 0x23E, 1, 10792},
+    {0x241, 0x241, 1, 1},     {0x243, 0x243, 1, -195}, {0x244, 0x244, 1, 69},   {0x245, 0x245, 1, 71},
+    {0x246, 0x24E, 2, 1},     {0x370, 0x372, 2, 1},    {0x376, 0x376, 1, 1},    {0x37F, 0x37F, 1, 116},
+    {0x386, 0x386, 1, 38},    {0x388, 0x38A, 1, 37},   {0x38C, 0x38C, 1, 64},   {0x38E, 0x38F, 1, 63},
+    {0x391, 0x3A1, 1, 32},    {0x3A3, 0x3AB, 1, 32},   {0x3CF, 0x3CF, 1, 8},    {0x3D8, 0x3EE, 2, 1},
+    {0x3F4, 0x3F4, 1, -60},   {0x3F7, 0x3F7, 1, 1},    {0x3F9, 0x3F9, 1, -7},   {0x3FA, 0x3FA, 1, 1},
+    {0x3FD, 0x3FF, 1, -130},  {0x400, 0x40F, 1, 80},   {0x410, 0x42F, 1, 32},   {0x460, 0x480, 2, 1},
+    {0x48A, 0x4BE, 2, 1},     {0x4C0, 0x4C0, 1, 15},   {0x4C1, 0x4CD, 2, 1},    {0x4D0, 0x52E, 2, 1},
+    {0x531, 0x556, 1, 48}};
+
+// Upper case of more than one character.
+struct Expansion {
+  char32_t from;
+  const char* to;
+};
+constexpr Expansion kExpansions[] = {{0xDF, "SS"},
+                                     {0x149, "\u02BCN"},
+                                     {0x1F0, "J\u030C"},
+                                     {0x390, "\u0399\u0308\u0301"},
+                                     {0x3B0, "\u03A5\u0308\u0301"},
+                                     {0x587, "\u0535\u0552"}};
+
+// Beyond the tables: where letters with case lie.
+constexpr char32_t kOtherCased[][2] = {
+    {0x10A0, 0x10FF},   {0x13A0, 0x13FD},   {0x1C80, 0x1CBF},   {0x1D00, 0x1DBF},   {0x1E00, 0x1FFC},
+    {0x2071, 0x209C},   {0x2102, 0x2184},   {0x24B6, 0x24E9},   {0x2C00, 0x2D2D},   {0xA640, 0xA69D},
+    {0xA722, 0xA7FA},   {0xAB30, 0xABBF},   {0xFB00, 0xFB17},   {0xFF21, 0xFF5A},   {0x10400, 0x1044F},
+    {0x104B0, 0x104FB}, {0x10570, 0x105BC}, {0x10780, 0x107BA}, {0x10C80, 0x10CF2}, {0x118A0, 0x118DF},
+    {0x16E40, 0x16E7F}, {0x1D400, 0x1D7CB}, {0x1DF00, 0x1DF1E}, {0x1E900, 0x1E943}, {0x1F130, 0x1F189}};
+
+template <size_t N>
+char32_t map(const CaseRange (&table)[N], char32_t c) {
+  // Ranges of step 2 interleave: look at those that may hold it.
+  const CaseRange* at = std::upper_bound(table, table + N, c,
+                                         [](char32_t value, const CaseRange& r) { return value < r.first; });
+  for (int i = 0; i < 3 && at != table; i++) {
+    --at;
+    if (c <= at->last && (c - at->first) % static_cast<char32_t>(at->step) == 0)
+      return static_cast<char32_t>(static_cast<int64_t>(c) + at->delta);
+  }
+  return c;
+}
+
+}  // namespace
+
+size_t count_code_points(std::string_view utf8) {
+  return static_cast<size_t>(
+      std::count_if(utf8.begin(), utf8.end(), [](char c) { return (c & 0xC0) != 0x80; }));
+}
+
+char32_t decode_at(std::string_view utf8, size_t& at) {
+  const auto first = static_cast<unsigned char>(utf8[at]);
+  const int more = first < 0x80 ? 0 : first < 0xE0 ? 1 : first < 0xF0 ? 2 : 3;
+  char32_t c = more == 0 ? first : first & (0x3Fu >> more);
+  at++;
+  for (int i = 0; i < more && at < utf8.size(); i++)
+    c = c << 6 | (static_cast<unsigned char>(utf8[at++]) & 0x3Fu);
+  return c;
+}
+
+void append_utf8(std::string& out, char32_t c) {
+  if (c < 0x80) {
+    out += static_cast<char>(c);
+    return;
+  }
+  const int more = c < 0x800 ? 1 : c < 0x10000 ? 2 : 3;
+  constexpr unsigned char kLead[] = {0, 0xC0, 0xE0, 0xF0};
+  out += static_cast<char>(kLead[more] | c >> (6 * more));
+  for (int i = more - 1; i >= 0; i--) out += static_cast<char>(0x80 | (c >> (6 * i) & 0x3F));
+}
+
+bool is_space(char32_t c) {
+  return (c >= 9 && c <= 13) || (c >= 28 && c <= 32) || c == 0x85 || c == 0xA0 || c == 0x1680 ||
+         (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F ||
+         c == 0x3000;
+}
+
+bool is_line_break(char32_t c) {
+  return (c >= 10 && c <= 13) || (c >= 28 && c <= 30) || c == 0x85 || c == 0x2028 || c == 0x2029;
+}
+
+// Separators, formats, private use; unassigned characters are taken for printable.
+bool is_printable(char32_t c) {
+  if (c < 0x20 || (c >= 0x7F && c <= 0xA0) || c == 0xAD) return false;
+  if (c != ' ' && is_space(c)) return false;
+  return !((c >= 0x200B && c <= 0x200F) || (c >= 0x202A && c <= 0x202E) || (c >= 0x2060 && c <= 0x206F) ||
+           c == 0xFEFF || (c >= 0xFFF0 && c <= 0xFFFB) || c == 0xFFFE || c == 0xFFFF ||
+           (c >= 0xE000 && c <= 0xF8FF) || (c >= 0x600 && c <= 0x605) || c == 0x61C || c == 0x6DD ||
+           c == 0x70F || c == 0x180E || c >= 0xE0001);
+}
+
+char32_t to_lower(char32_t c) {
+  if (c < 0x80) return c >= 'A' && c <= 'Z' ? c + 32 : c;
+  return map(kLower, c);
+}
+
+void append_upper(std::string& out, char32_t c) {
+  for (const Expansion& e : kExpansions)
+    if (e.from == c) {
+      out += e.to;
+      return;
+    }
+  append_utf8(out, c < 0x80 ? (c >= 'a' && c <= 'z' ? c - 32 : c) : map(kUpper, c));
+}
+
+bool is_upper(char32_t c) { return to_lower(c) != c; }
+
+bool is_lower(char32_t c) {
+  if (c < 0x80) return c >= 'a' && c <= 'z';
+  return map(kUpper, c) != c || std::any_of(std::begin(kExpansions), std::end(kExpansions),
+                                            [&](const Expansion& e) { return e.from == c; });
+}
+
+bool known_case(char32_t c) {
+  return c < 0x590 || std::none_of(std::begin(kOtherCased), std::end(kOtherCased),
+                                   [&](const auto& range) { return c >= range[0] && c <= range[1]; });
+}
+
+}  // namespace spindle::jinja
