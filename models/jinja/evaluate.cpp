@@ -268,7 +268,8 @@ Value Interpreter::evaluate_slice(const Expr& e) {
   context_.line = e.line;
   if (object.is_undefined()) fail_undefined(context_, object);
   const bool sliceable = object.is(Kind::string) || (object.is(Kind::list) && object.list().is_sequence());
-  if (!sliceable || !integers) return make_undefined(context_, "a slice of a " + type_name(object));
+  if (!sliceable) context_.fail("a {} cannot be sliced", type_name(object));
+  if (!integers) context_.fail("the bounds of a slice are to be ints");
   const int64_t step = bounds[2].value_or(1), n = static_cast<int64_t>(*find_length(object));
   if (step == 0) context_.fail("the step of a slice is 0");
   // As Python's slice.indices.

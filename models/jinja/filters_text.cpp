@@ -278,7 +278,7 @@ Value round(Interpreter& in, Value v, Args& args) {
   const Value scaled = binary(context, Op::multiply, v, power);
   if (!std::isfinite(scaled.as_real())) context.fail("round: the number is out of range");
   const double whole = method == "ceil" ? std::ceil(scaled.as_real()) : std::floor(scaled.as_real());
-  return Value::floating(whole / power.as_real());
+  return Value::floating((whole == 0 ? 0.0 : whole) / power.as_real());  // through Python's int 0
 }
 
 Value tojson(Interpreter& in, Value v, Args& args) {

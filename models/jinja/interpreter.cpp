@@ -194,8 +194,10 @@ Interpreter::Flow Interpreter::run(const Stmt& s) {
       return Flow::on;
     }
     case StmtKind::filter: {
-      const Value text = captured(s.body);
-      write(evaluate_filter(*s.expr, &text));
+      const Value text = captured(s.body), result = evaluate_filter(*s.expr, &text);
+      if (!result.is(Kind::string))
+        context_.fail("a filter block gives a {}, expected a str", type_name(result));
+      write(result);
       return Flow::on;
     }
     case StmtKind::scope:
@@ -256,23 +258,26 @@ Interpreter::Flow Interpreter::loop(const Stmt& s, const std::vector<Value>& ite
     frame_ = context_.make<Frame>();
     frame_->parent = outer;
   };
-  if (items.empty()) {
-    inner();
-    const Flow flow = run(s.orelse);
-    frame_ = outer;
-    return flow;
-  }
   auto* loop = context_.make<Loop>();
   loop->code = &s;
   loop->home = outer;
   loop->items = items;
   loop->depth = depth;
+  bool finished_one = false;  // Jinja2 runs `else` when no round came to its end
+  Flow flow = Flow::on;
   for (; loop->i < items.size(); loop->i++) {
     inner();
     frame_->variables.emplace_back(s.name, loop);
     assign(*s.target, items[loop->i]);
-    const Flow flow = run(s.body);
+    flow = run(s.body);
     if (flow == Flow::leave) break;
+    finished_one |= flow == Flow::on;
+  }
+  if (!finished_one && !s.orelse.empty()) {
+    inner();
+    flow = run(s.orelse);
+    frame_ = outer;
+    return flow;
   }
   frame_ = outer;
   return Flow::on;

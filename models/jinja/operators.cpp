@@ -25,7 +25,9 @@ double python_modulo(double a, double b) {
 }
 
 double python_floor_divide(double a, double b) {
-  const double div = (a - python_modulo(a, b)) / b;
+  const double remainder = std::fmod(a, b);
+  double div = (a - remainder) / b;
+  if (remainder != 0 && (remainder < 0) != (b < 0)) div -= 1;
   if (div == 0) return std::copysign(0.0, a / b);
   const double floored = std::floor(div);
   return div - floored > 0.5 ? floored + 1 : floored;
