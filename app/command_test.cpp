@@ -118,3 +118,64 @@ TEST_CASE("the manual and the completions know every command") {
   }
   CHECK(spindle_command("completion csh").code == 2);
 }
+
+TEST_CASE("spindle chat answers messages from a pipe, and a conversation goes on in the cache") {
+  const auto chat = [](const std::string& input, const std::string& arguments) {
+    const std::string file = fmt::format("{}.chat-{}", SPINDLE_EXECUTABLE, ::getpid());
+    std::ofstream(file) << input << "\n";
+    const Output o = spindle_command(fmt::format("chat -n 12 -s 3 {} <'{}'", arguments, file));
+    std::remove(file.c_str());
+    return o;
+  };
+  const Output o = chat("Hello there\n/stats\nAnd you?\n/regen\n/undo\n/nonsense",
+                        "--chat-template chatml -sys 'Be kind.'");
+  CAPTURE(o.err);
+  CHECK(o.code == 0);
+  CHECK(std::ranges::count(o.out, '\n') >= 3);
+  CHECK(o.err.find(" 0 tokens kept") != std::string::npos);
+  const size_t second = o.err.rfind("tokens kept");
+  CHECK(o.err.substr(second - 4, 4) != "; 0 ");  // only the new part was computed
+  CHECK(o.err.find("/nonsense: no such command") != std::string::npos);
+  CHECK(o.err.find("the last message is taken back") != std::string::npos);
+  const Output once = chat("Hello there", "--chat-template chatml -sys 'Be kind.' --single-turn");
+  CHECK(o.out.starts_with(once.out));
+
+  const Output quoted = chat("\"\"\"one\ntwo\"\"\"\n/save " + std::string(SPINDLE_EXECUTABLE) + ".chat.json",
+                             "--chat-template chatml");
+  CHECK(quoted.code == 0);
+  const std::string saved = read_file(std::string(SPINDLE_EXECUTABLE) + ".chat.json");
+  std::remove((std::string(SPINDLE_EXECUTABLE) + ".chat.json").c_str());
+  CHECK(nlohmann::json::parse(saved)["messages"][0]["content"] == "one\ntwo");
+  CHECK(nlohmann::json::parse(saved)["messages"][1]["role"] == "assistant");
+
+  check_error("chat -p x", 2, "has no chat template: give one with --chat-template");
+  check_error("chat -p x --chat-template chatml -c 20", 2, "the context 20: try -c");
+  check_error("chat -p x --chat-template chatml --chat-template-kwargs 3", 2, "expected a JSON object");
+}
+
+TEST_CASE("Ctrl-C stops a reply and keeps the chat, twice within 2 seconds ends") {
+  const std::string base = fmt::format("{}.interrupt-{}", SPINDLE_EXECUTABLE, ::getpid());
+  // The reply would go on to the end of a long context; signals come once it has begun.
+  const auto chat = [&](const std::string& signals) {
+    std::ofstream(base + ".in") << "hello\n/stats\n";
+    std::ofstream(base + ".sh") << fmt::format(
+        "'{0}' chat --chat-template chatml --ignore-eos -c 60000 -s 1 <'{1}.in' >'{1}.out' 2>'{1}.err' & "
+        "pid=$!\n"
+        "n=0; while [ ! -s '{1}.out' ] && [ $n -lt 600 ]; do sleep 0.1; n=$((n+1)); done\n"
+        "{2}\nwait $pid\n",
+        SPINDLE_EXECUTABLE, base, signals);
+    const int status = std::system(fmt::format("sh '{}.sh'", base).c_str());
+    const Output o{WIFEXITED(status) ? WEXITSTATUS(status) : 128, read_file(base + ".out"),
+                   read_file(base + ".err")};
+    for (const char* end : {".in", ".sh", ".out", ".err"}) std::remove((base + end).c_str());
+    return o;
+  };
+  const Output once = chat("kill -INT $pid");
+  CAPTURE(once.err);
+  CHECK(once.code == 0);
+  CHECK(once.err.find("(stopped)") != std::string::npos);
+  CHECK(once.err.find("; 2 messages") != std::string::npos);
+  CHECK(once.out.ends_with('\n'));
+  const Output twice = chat("kill -STOP $pid; kill -INT $pid; kill -CONT $pid; sleep 0.05; kill -INT $pid");
+  CHECK(twice.code == 130);
+}

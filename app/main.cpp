@@ -3,18 +3,20 @@
 #include <cstring>
 
 #include "app/command.h"
+#include "app/interrupt.h"
 #include "runtime/error.h"
 
 namespace {
 
 // llama.cpp's short options of more than one letter, which the option parser would take apart.
 constexpr std::pair<const char*, const char*> kShort[] = {
-    {"-ub", "--ubatch-size"}, {"-ctk", "--cache-type-k"}, {"-ctv", "--cache-type-v"}, {"-dev", "--device"}};
+    {"-ub", "--ubatch-size"}, {"-ctk", "--cache-type-k"}, {"-ctv", "--cache-type-v"},
+    {"-dev", "--device"},     {"-sys", "--system"},       {"-st", "--single-turn"}};
 
 // Options whose value may be any text, also one that looks like an option.
 bool takes_value(const std::string& word) {
   return word == "-p" || word == "--prompt" || word == "-f" || word == "--file" || word == "-m" ||
-         word == "--model";
+         word == "--model" || word == "-sys" || word == "--system";
 }
 
 // The innermost subcommand that was given: "spindle eval logits".
@@ -51,6 +53,7 @@ int run(int argc, char** argv) {
   app.require_subcommand(1);
   app.failure_message(CLI::FailureMessage::simple);
   spindle::add_run(app);
+  spindle::add_chat(app);
   spindle::add_eval(app);
   spindle::add_tokenize(app);
   spindle::add_devices(app);
@@ -79,7 +82,7 @@ int run(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  std::signal(SIGINT, [](int) { std::_Exit(static_cast<int>(spindle::ErrorKind::interrupted)); });
+  spindle::install_interrupts();
   std::signal(SIGPIPE, SIG_IGN);
   try {
     return run(argc, argv);

@@ -7,6 +7,7 @@
 #include <iterator>
 
 #include "app/command.h"
+#include "app/interrupt.h"
 #include "runtime/error.h"
 
 namespace spindle {
@@ -77,8 +78,12 @@ void run(const Flags& flags) {
   const int slot = session.open(sampling);
   if (sampling.temperature > 0) say("seed    {}", sampling.seed);
   Progress prefilling("prefill", "tokens");
-  session.prefill(slot, ids,
-                  {.progress = [&](uint32_t done, uint32_t all) { prefilling.update(done, all); }});
+  const CatchInterrupts catching;
+  session.prefill(slot, ids, {.progress = [&](uint32_t done, uint32_t all) {
+                    prefilling.update(done, all);
+                    require(!CatchInterrupts::requested(), ErrorKind::interrupted,
+                            "interrupted in the prompt");
+                  }});
   prefilling.finish();
 
   // On a terminal the text reads whole: the prompt is shown before it, on standard error.
@@ -91,7 +96,7 @@ void run(const Flags& flags) {
   session.generate({&slot, 1}, most, [&](int, int id) {
     if (generated++ == 0) first_token = now_seconds() - start;
     if (!tokenizer.is_end(id)) write(text.push(id));
-    return true;
+    return !CatchInterrupts::requested();
   });
   write(text.flush() + "\n");
 
@@ -100,6 +105,7 @@ void run(const Flags& flags) {
       rate(s.prefill_tokens, s.prefill_seconds), rate(s.decode_tokens, s.decode_seconds), first_token,
       static_cast<double>(session.cache().allocated_bytes()) / (1 << 20), session.n_tokens(slot),
       session.context());
+  require(!CatchInterrupts::requested(), ErrorKind::interrupted, "interrupted");
 }
 
 }  // namespace

@@ -117,6 +117,13 @@ void KvCache::share(uint32_t from_slot, uint32_t to_slot, uint32_t n_positions) 
   }
 }
 
+uint32_t KvCache::n_shared(uint32_t slot) const {
+  const std::vector<uint32_t>& pages = slots_[slot];
+  uint32_t n = 0;
+  while (n < pages.size() && bands_[n / pages_per_band_].users[pages[n]] > 1) n++;
+  return n * shape_.page_tokens;
+}
+
 CacheShape KvCache::shape(uint32_t layer) const {
   CacheShape s = shape_;
   s.n_kv_heads = n_kv_heads_[layer];

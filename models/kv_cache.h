@@ -41,6 +41,9 @@ class KvCache {
   // Lets an empty slot use the first n_positions, whole pages, of another.
   void share(uint32_t from_slot, uint32_t to_slot, uint32_t n_positions);
 
+  // Positions, from the first on, in pages that other sequences use too.
+  uint32_t n_shared(uint32_t slot) const;
+
   uint32_t page_tokens() const { return shape_.page_tokens; }
   uint32_t context() const { return options_.context; }
   CacheShape shape(uint32_t layer) const;

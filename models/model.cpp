@@ -1,6 +1,7 @@
 // Loading: header, settings, tokenizer, then the weights.
 #include "models/model.h"
 
+#include "models/chat_template.h"
 #include "runtime/error.h"
 
 namespace spindle {
@@ -71,6 +72,7 @@ Model::Model(Device& device, Gguf file, const Weights::Progress& progress)
   } else {
     tokenizer_error_ = file.file() + ": the file has no tokenizer";
   }
+  chat_templates_ = read_chat_templates(file);
   require(!tokenizer_ || static_cast<uint32_t>(tokenizer_->n_tokens()) <= config_.vocab_size,
           ErrorKind::model_file, "{}: the tokenizer has {} tokens, the embedding {}", file.file(),
           tokenizer_ ? tokenizer_->n_tokens() : 0, config_.vocab_size);

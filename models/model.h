@@ -1,6 +1,7 @@
 // A loaded model: its file's settings, its tokenizer, its weights on one device, and its position plan.
 #ifndef SPINDLE_MODELS_MODEL_H
 #define SPINDLE_MODELS_MODEL_H
+#include <map>
 #include <string>
 
 #include "models/architecture.h"
@@ -28,12 +29,7 @@ class Model {
   // Ids that end a text; empty without a tokenizer.
   std::vector<int> end_ids() const { return tokenizer_ ? tokenizer_->end_ids() : std::vector<int>{}; }
   const Weights& weights() const { return *weights_; }
-  // The rotary plan of a session with so long a context; what `person` says goes before what the file says.
-  // Throws ErrorKind::usage for what makes no sense.
-  RopePlan plan_rope(uint32_t context, const RopeRequest& person = {}) const;
-  const Ends& ends() const { return ends_; }
-  // Positions that the model has embeddings for; where they are not learned, any number.
-  uint32_t max_positions() const;
+#include "models/chat_template.h"
   const std::vector<std::string>& warnings() const { return warnings_; }
 
  private:
@@ -46,6 +42,7 @@ class Model {
   std::string tokenizer_error_;
   std::unique_ptr<Weights> weights_;
   RopeDivisors divisors_;
+  std::map<std::string, std::string> chat_templates_;
   std::vector<std::string> warnings_;
 };
 

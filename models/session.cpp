@@ -216,8 +216,17 @@ int Session::open(const Sampling& s) {
   stream_.wait();
   *free = {};
   free->used = true;
-  free->ignore_end = s.ignore_end;
-  const auto slot = static_cast<uint32_t>(free - slots_.begin());
+  const auto slot = static_cast<int>(free - slots_.begin());
+  set_sampling(slot, s);
+  clear_status(slot);
+  return slot;
+}
+
+void Session::set_sampling(int index, const Sampling& s) {
+  get(index);
+  stream_.wait();
+  const auto slot = static_cast<uint32_t>(index);
+  slots_[slot].ignore_end = s.ignore_end;
   SampleSettings settings = kSampleDefaults;
   settings.temperature = s.temperature;
   settings.top_k = s.top_k;
@@ -232,8 +241,19 @@ int Session::open(const Sampling& s) {
   settings.ignore_end = s.ignore_end;
   const Tensor& to = decode_.sampling.settings;
   std::memcpy(to.host<uint32_t>().data() + slot * kSampleWords, &settings, sizeof settings);
-  decode_.sampling.status.host<uint32_t>()[slot] = SAMPLE_OK;
-  return static_cast<int>(slot);
+}
+
+uint32_t Session::truncate(int slot, uint32_t n) {
+  get(slot);
+  Slot& s = slots_[static_cast<size_t>(slot)];
+  n = std::min(n, n_tokens(slot));
+  // A page that another sequence reads too must not be written again.
+  if (n < cache_.n_shared(static_cast<uint32_t>(slot))) n = n / cache_.page_tokens() * cache_.page_tokens();
+  s.tokens.resize(n);
+  s.n_prefilled = std::min(s.n_prefilled, n);
+  s.next.reset();
+  roll_back(slot);
+  return n;
 }
 
 void Session::close(int slot) {

@@ -89,7 +89,13 @@ class Session {
   // A new empty sequence. Throws when all slots are taken.
   int open(const Sampling& sampling = {});
   void close(int slot);
+  void set_sampling(int slot, const Sampling& sampling);
   uint32_t n_tokens(int slot) const { return static_cast<uint32_t>(get(slot).tokens.size()); }
+
+  std::span<const int> tokens(int slot) const { return get(slot).tokens; }  // in the cache
+  // Forgets what comes after the first n tokens, and the token that was to come next. Returns how many are
+  // kept: fewer than n, whole pages, where another sequence shares the page that holds the last of them.
+  uint32_t truncate(int slot, uint32_t n);
 
   // Appends tokens. Throws ErrorKind::usage with both numbers when they do not fit: nothing is ever cut.
   // After an error the sequence is what it was before.

@@ -294,3 +294,46 @@ TEST_CASE("weights that are not finite are an error") {
   CHECK_THROWS_WITH_AS(session.prefill(slot, random_ids(5, random.vocab, 1)),
                        doctest::Contains("non-finite logits"), Error);
 }
+
+TEST_CASE("a truncated sequence continues as if the rest had never been") {
+  const RandomModel random{.head_dim = 16};
+  const Model model(device(), Gguf::parse(random.bytes(), "random"));
+  SessionOptions options;
+  options.n_slots = 2;
+  options.page_tokens = 16;
+  Session session(model, options);
+  const std::vector<int> first = random_ids(40, random.vocab, 1), second = random_ids(9, random.vocab, 2);
+  const auto text = [&](int slot) {
+    std::vector<int> out;
+    session.generate({&slot, 1}, 10, [&](int, int id) { return out.push_back(id), true; });
+    return out;
+  };
+  Sampling sampling = greedy();
+  sampling.repeat_penalty = 1.3f;
+  int slot = session.open(sampling);
+  session.prefill(slot, first);
+  session.prefill(slot, second);
+  const std::vector<int> expected = text(slot);
+  session.close(slot);
+
+  slot = session.open(sampling);
+  session.prefill(slot, first);
+  session.prefill(slot, random_ids(30, random.vocab, 3));
+  text(slot);
+  CHECK(session.truncate(slot, 40) == 40);
+  CHECK(session.n_tokens(slot) == 40);
+  CHECK(std::ranges::equal(session.tokens(slot), first));
+  uint32_t none = 0;
+  CHECK_THROWS_AS(session.generate({&slot, 1}, 1, [&](int, int) { return none++, true; }), Error);
+  session.prefill(slot, second);
+  CHECK(text(slot) == expected);
+
+  // A page that another sequence reads is not written again: whole pages are kept.
+  const int other = session.open(sampling);
+  session.prefill(other, first);
+  CHECK(session.cache().n_shared(static_cast<uint32_t>(other)) == 32);
+  CHECK(session.truncate(slot, 20) == 16);
+  session.prefill(slot, random_ids(20, random.vocab, 4));
+  session.prefill(other, second);
+  CHECK(text(other) == expected);
+}

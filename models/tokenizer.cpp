@@ -44,7 +44,7 @@ std::vector<int> Tokenizer::encode(std::string_view text, EncodeOptions options)
   const auto encode_until = [&](size_t end) {
     if (end > at) model_->encode(vocabulary_, text.substr(at, end - at), ids);
   };
-  for (const SpecialMatch& match : vocabulary_.find_special(text, options.parse_special)) {
+  for (const SpecialMatch& match : vocabulary_.find_special(text, options.parse_special, options.literal)) {
     encode_until(match.begin);
     ids.push_back(match.id);
     at = match.end;

@@ -18,6 +18,7 @@ struct EncodeOptions {
   bool add_bos = true;         // BOS in front, when the file wants one (tokenizer.ggml.add_bos_token)
   bool parse_special = false;  // the text of control tokens gives the token; user-defined tokens always do
   bool add_eos = false;        // EOS behind, when the file wants one
+  std::span<const ByteRange> literal = {};  // sorted: no control token is seen that touches one of them
 };
 
 class Tokenizer {

@@ -2,6 +2,7 @@
 #ifndef SPINDLE_MODELS_VOCABULARY_H
 #define SPINDLE_MODELS_VOCABULARY_H
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -27,6 +28,10 @@ struct VocabularyDefaults {
   std::optional<int> bos, eos, unknown;
   bool add_bos = false;
   bool add_space_prefix = false;
+};
+
+struct ByteRange {
+  size_t begin, end;
 };
 
 struct SpecialMatch {
@@ -59,9 +64,12 @@ struct Vocabulary {
 
   // Where tokens stand as themselves in the text, in order: user-defined ones always, control and unknown
   // ones if asked. Longer tokens are placed first, wherever they are (llama.cpp's rule).
-  std::vector<SpecialMatch> find_special(std::string_view text, bool parse_special) const;
+  // In `literal` ranges, sorted and apart, what could begin or end a turn is plain text.
+  std::vector<SpecialMatch> find_special(std::string_view text, bool parse_special,
+                                         std::span<const ByteRange> literal = {}) const;
 
  private:
+  bool is_markup(int id) const;
   void read_tokens(const Gguf& file);
   void read_special_ids(const Gguf& file, const VocabularyDefaults& defaults);
   // vocabulary_special.cpp

@@ -168,7 +168,20 @@ void Vocabulary::collect_special(const Gguf& file) {
   special_.erase(std::unique(special_.begin(), special_.end(), same), special_.end());
 }
 
-std::vector<SpecialMatch> Vocabulary::find_special(std::string_view text, bool parse_special) const {
+// Control tokens, end tokens of any type, and user-defined ones that look like them: <|...|>.
+bool Vocabulary::is_markup(int id) const {
+  const std::string& text = texts[id];
+  return types[id] != TokenType::user_defined || (text.starts_with("<|") && text.ends_with("|>")) ||
+         std::binary_search(end_ids.begin(), end_ids.end(), id);
+}
+
+std::vector<SpecialMatch> Vocabulary::find_special(std::string_view text, bool parse_special,
+                                                   std::span<const ByteRange> literal) const {
+  const auto is_literal = [&](size_t begin, size_t end) {
+    const auto range = std::upper_bound(literal.begin(), literal.end(), begin,
+                                        [](size_t at, const ByteRange& r) { return at < r.end; });
+    return range != literal.end() && range->begin < end;
+  };
   // Every match at every position: `special_` is sorted, so the tokens that begin with the same bytes are a
   // range of it, which each further byte narrows.
   std::vector<SpecialMatch> found;
@@ -181,7 +194,8 @@ std::vector<SpecialMatch> Vocabulary::find_special(std::string_view text, bool p
       high = std::partition_point(low, high, [&](int id) { return byte_at(id) == byte; });
       // The one that ends here comes first.
       if (low == high || texts[*low].size() != length + 1) continue;
-      if (parse_special || types[*low] == TokenType::user_defined)
+      if ((parse_special || types[*low] == TokenType::user_defined) &&
+          !(is_markup(*low) && is_literal(begin, begin + length + 1)))
         found.push_back({begin, begin + length + 1, *low});
       ++low;
     }
