@@ -41,6 +41,13 @@ constexpr const char* kHelp =
     "A line that ends with \\ goes on in the next one; \"\"\" begins and ends a message of several lines.\n"
     "Ctrl-C stops a reply and keeps the chat; twice within 2 seconds ends.";
 
+ordered_json message(const char* role, const std::string& text) {
+  ordered_json m;
+  m["role"] = role;
+  m["content"] = text;
+  return m;
+}
+
 class Chat {
  public:
   Chat(const Flags& flags, const Model& model)
@@ -67,7 +74,7 @@ class Chat {
  private:
   void set_system(const std::string& text) {
     if (!messages_.empty() && messages_[0]["role"] == "system") messages_.erase(0);
-    if (!text.empty()) messages_.insert(messages_.begin(), {{"role", "system"}, {"content", text}});
+    if (!text.empty()) messages_.insert(messages_.begin(), message("system", text));
   }
   size_t n_system() const { return !messages_.empty() && messages_[0]["role"] == "system"; }
   bool undo();  // the last message of the user and what came after it
@@ -106,7 +113,7 @@ bool Chat::undo() {
 }
 
 void Chat::converse(const std::string& text) {
-  messages_.push_back({{"role", "user"}, {"content", text}});
+  messages_.push_back(message("user", text));
   const size_t n = messages_.size();
   try {
     reply();
@@ -130,7 +137,7 @@ void Chat::reply() {
           "the conversation has {} tokens, the context {}: try -c {} or more, /undo, or /clear", ids.size(),
           session_.context(), ids.size() + 256);
   const std::string text = generate(ids, start);
-  if (!text.empty()) messages_.push_back({{"role", "assistant"}, {"content", text}});
+  if (!text.empty()) messages_.push_back(message("assistant", text));
 }
 
 std::string Chat::generate(std::span<const int> ids, double start) {

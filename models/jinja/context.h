@@ -13,7 +13,7 @@ namespace spindle::jinja {
 struct Limits {
   size_t source_bytes = 512 << 10;
   uint64_t steps = 10'000'000;
-  size_t memory_bytes = 256 << 20;  // of all strings and values that one rendering builds
+  size_t memory_bytes = 128 << 20;  // of all strings and values that one rendering builds
   size_t output_bytes = 64 << 20;
   int nesting = 200;    // of statements and expressions in the source
   int recursion = 800;  // of expressions, statements and calls while rendering

@@ -1,7 +1,7 @@
 // Templates: expressions against what Python says, the corpus against jinja2's text, marks, errors, limits.
 #include <doctest/doctest.h>
 
-#include <chrono>
+#include <ctime>
 #include <fstream>
 #include <iterator>
 #include <nlohmann/json.hpp>
@@ -12,6 +12,12 @@ using namespace spindle;
 using nlohmann::ordered_json;
 
 namespace {
+
+#ifdef __SANITIZE_ADDRESS__
+constexpr double kSeconds = 10;
+#else
+constexpr double kSeconds = 1;
+#endif
 
 jinja::Marked render_marked(const std::string& source, const ordered_json& input = ordered_json::object(),
                             const ordered_json& own = ordered_json::object(),
@@ -153,15 +159,15 @@ TEST_CASE("jinja: limits turn bombs into errors within a second") {
       {std::string(10 << 20, 'x'), "bytes, allowed are"},
       {repeat("(", 100000), "nested"},
       {"{{ " + repeat("(", 100000) + "1" + repeat(")", 100000) + " }}", "nested"},
-      {"{{ " + repeat("[", 100000), "nested"},
+      {"{{ " + repeat("[", 100000) + repeat("]", 100000) + " }}", "nested"},
       {"{{ " + repeat("not ", 100000) + "1 }}", "nested"},
       {"{{ " + repeat("-", 100000) + "1 }}", "nested"},
       {"{{ a" + repeat(".b", 100000) + " }}", "nested"},
       {"{{ 1" + repeat("+1", 100000) + " }}", "nested"},
       {"{{ 1" + repeat("|abs", 100000) + " }}", "nested"},
       {repeat("{% if 1 %}", 40000), "nested"},
-      {"{% for i in range(100000) %}{% for j in range(100000) %}{% endfor %}{% endfor %}", "steps"},
-      {"{% for a in range(99999) %}{% for b in range(999) %}x{% endfor %}{% endfor %}", "steps"},
+      {"{% for i in range(100000) %}{% for j in range(100000) %}{% endfor %}{% endfor %}", "more than"},
+      {"{% for a in range(99999) %}{% for b in range(999) %}x{% endfor %}{% endfor %}", "more than"},
       {"{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", "nested"},
       {"{% set ns = namespace(s='x') %}{% for i in range(64) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}",
        "MiB"},
@@ -179,12 +185,12 @@ TEST_CASE("jinja: limits turn bombs into errors within a second") {
       {"{% for i in range(100000) %}{{ 'x' * 1000 }}{% endfor %}", "MiB"},
   };
   for (const auto& [source, words] : bombs) {
-    if (source[0] == '(') continue;  // text, not a bomb
-    const auto start = std::chrono::steady_clock::now();
+    if (source[0] == '(') continue;           // text, not a bomb
+    const std::clock_t start = std::clock();  // the machine may be busy
     const std::string error = error_of(source);
-    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    const double seconds = static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC;
     CAPTURE(source.substr(0, 80));
     CHECK_MESSAGE(error.find(words) != std::string::npos, error.substr(0, 300));
-    CHECK(seconds < 1.0);
+    CHECK(seconds < kSeconds);
   }
 }
