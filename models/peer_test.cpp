@@ -168,8 +168,8 @@ TEST_CASE("files that a peer quantised run, and their greedy text is the peer's"
   for (const char* type : {"F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q2_K", "Q3_K",
                            "Q4_K", "Q5_K", "Q6_K", "IQ4_NL", "IQ4_XS"})
     cases.push_back({type, "--pure"});
-  for (const char* type : {"Q2_K", "Q2_K_S", "Q3_K_S", "Q3_K_M", "Q3_K_L", "Q4_K_S", "Q4_K_M", "Q5_K_S",
-                           "Q5_K_M", "IQ4_XS", "MXFP4_MOE"})
+  for (const char* type :
+       {"Q2_K", "Q3_K_S", "Q3_K_M", "Q3_K_L", "Q4_K_S", "Q4_K_M", "Q5_K_S", "Q5_K_M", "IQ4_XS", "MXFP4_MOE"})
     cases.push_back({type, ""});
   cases.push_back({"Q8_0", "--tensor-type attn=mxfp4 --tensor-type ffn=mxfp4"});
   for (const char* type : {"Q4_0", "Q8_0", "Q4_K_M", "Q6_K", "IQ4_NL"}) cases.push_back({type, "", true});
