@@ -106,7 +106,8 @@ ReferenceModel::Values ReferenceModel::attend(uint32_t i, const AttentionBlock& 
   cache.n_kv_heads = c.n_kv_heads[i];
   cache.head_dim = c.head_dim;
   const double scale = a.scale != 0 ? a.scale : 1 / std::sqrt(static_cast<double>(c.head_dim));
-  reference::attention(y, {}, q, k, v, positions, cache, {c.n_heads[i], static_cast<float>(scale)});
+  reference::attention({y, {}, q, k, v, {}, positions}, cache,
+                       {.n_heads = c.n_heads[i], .scale = static_cast<float>(scale)});
   return norm(project(y, prefix, a.output, c.dim), prefix, a.post_norm, c.dim);
 }
 

@@ -1,7 +1,9 @@
 // A cluster of SPAN lanes owns ROWS query rows; a lane holds the chunks of 8 elements lane, lane + SPAN, ... of
 // every row of q and of the output. Keys come in blocks of KEYS: lane i gets the scores of keys i, i + SPAN, ...
-// Query rows are numbered token * group + head of the group, so that one read of K and V serves the whole group.
+// Query rows are numbered token * group + head of the group, so that one read of K and V serves the whole group;
+// where the heads see different keys (ATTENTION_BY_HEAD), a tile has one head.
 // Prefill: all clusters of a workgroup share the keys. Decode: each cluster has a split of the keys of its own.
+// A row goes through its passes one after the other, each in blocks at fixed positions.
 #extension GL_EXT_control_flow_attributes : require
 #include "shaders/attention/attention.h"
 #include "shaders/common/rows.h"
@@ -12,10 +14,24 @@ layout(constant_id = 1) const uint SPAN = 8;        // lanes of a cluster, a pow
 layout(constant_id = 2) const uint ROWS = 4;        // query rows of a cluster
 layout(constant_id = 3) const uint KEYS = 8;        // of a block, a multiple of SPAN that divides 16
 layout(constant_id = 4) const uint UNROLL = 4;      // keys in flight, divides SPAN
-layout(constant_id = 5) const uint HEAD_DIM = 64;
-layout(constant_id = 6) const uint K_TYPE = 1;      // DType
-layout(constant_id = 7) const uint V_TYPE = 1;
-layout(constant_id = 8) const uint SPLIT_KEYS = 0;  // of one cluster in decode; 0: prefill
+layout(constant_id = 5) const uint SPLIT_KEYS = 0;  // of one cluster in decode; 0: prefill
+layout(constant_id = 6) const uint HEAD_DIM = 64;
+layout(constant_id = 7) const uint VALUE_DIM = 64;
+layout(constant_id = 8) const uint K_TYPE = 1;  // DType
+layout(constant_id = 9) const uint V_TYPE = 1;
+layout(constant_id = 10) const uint RING_FIRST = 0;  // pages of a slot before its ring
+layout(constant_id = 11) const uint RING_PAGES = 0;
+layout(constant_id = 12) const uint FEATURES = 0;  // score.glsl
+layout(constant_id = 13) const uint N_PASSES = 1;
+layout(constant_id = 14) const uint N_QUERIES = 1;
+layout(constant_id = 15) const uint N_KEY_FORMS = 1;
+layout(constant_id = 16) const float SOFT_CAP = 0;
+layout(constant_id = 17) const uint N_BIAS = 0;
+layout(constant_id = 18) const uint BIAS_CENTER = 0;
+layout(constant_id = 19) const uint SEED = 0;
+layout(constant_id = 20) const uint DECAY_AT = 0;  // words before it in the table
+layout(constant_id = 21) const uint LIST_AT = 0;
+layout(constant_id = 22) const uint N_LISTED = 0;
 
 layout(binding = 0) writeonly buffer Y { vec4 y[]; };
 layout(binding = 1) writeonly buffer Lse { float lse[]; };
@@ -24,113 +40,81 @@ layout(binding = 3) readonly buffer Rows { Row rows[]; };
 layout(binding = 7) buffer Sums { vec4 sums[]; };      // scratch: unfinished outputs of rows,
 layout(binding = 7) buffer States { vec2 states[]; };  // then from p.first_state on their (m, l)
 layout(push_constant) uniform Push { AttentionParameters p; };
-#include "shaders/attention/cache.glsl"
-
-const uint kClusters = LANES / SPAN, kChunks = HEAD_DIM / 8;
-const uint kOwn = (kChunks + SPAN - 1) / SPAN;  // chunks of a lane; the last may not exist
-const uint kScores = KEYS / SPAN;               // scores of a lane in one block
 
 uint lane;     // in the cluster
-uint kv_head;
+uint kv_head, slot;
+#define TABLE_BINDING 9
+#include "shaders/attention/score.glsl"
+#include "shaders/attention/cache.glsl"
 
-uint chunk_of(uint c) { return min(c * SPAN + lane, kChunks - 1); }  // a lane without a chunk reads another's
-bool owns(uint c) { return c * SPAN + lane < kChunks; }
+const uint kClusters = LANES / SPAN, kChunksK = HEAD_DIM / 8, kChunksV = VALUE_DIM / 8;
+const uint kOwnK = (kChunksK + SPAN - 1) / SPAN;  // chunks of a lane; the last may not exist
+const uint kOwnV = (kChunksV + SPAN - 1) / SPAN;
+const uint kScores = KEYS / SPAN;  // scores of a lane in one block
+const bool kGathered = (FEATURES & (ATTENTION_STRIDED | ATTENTION_LISTED)) != 0;
+
+// A lane without a chunk reads another's.
+uint chunk_of(uint c, uint chunks) { return min(c * SPAN + lane, chunks - 1); }
+bool owns(uint c, uint chunks) { return c * SPAN + lane < chunks; }
+
+float slope[ROWS];
+uint bias_at[ROWS];
+#include "shaders/attention/rows.glsl"
 #include "shaders/attention/online.glsl"
 
-uint group, first, end;  // first: this cluster's first query row; those from end on do not exist
-uint split;
-
-// Index of query row r in y [rows, n_heads] and in scratch.
-uint head_row(uint r) { return (first + r) / group * p.n_heads + kv_head * group + (first + r) % group; }
-uint state_row(uint r) {
-  const uint row = head_row(r) - p.first_row * p.n_heads;
-  return SPLIT_KEYS == 0 ? row : row * p.n_splits + split - p.first_split;
+AttentionRange range_of(uint pass, uint position, uint head) {
+  if (!has(ATTENTION_RANGES)) return AttentionRange(0, position + 1, 0);
+  return pass_range(p.passes[pass], p.passes[N_PASSES - 1], position, head, p.n_heads, SEED);
 }
 
-void load_rows(bool carried) {
+void load_heads() {
   [[unroll]] for (uint r = 0; r < ROWS; r++) {
-    const bool exists = first + r < end;
-    const vec2 state = exists && carried ? states[p.first_state + state_row(r)] : vec2(kNone, 0);
-    m[r] = state.x;
-    l[r] = state.y;
-    [[unroll]] for (uint c = 0; c < kOwn; c++)
-      [[unroll]] for (uint half_chunk = 0; half_chunk < 2; half_chunk++) {
-        const uint at = chunk_of(c) * 2 + half_chunk, own = (r * kOwn + c) * 2 + half_chunk;
-        query[own] = exists && owns(c) ? q[head_row(r) * kChunks * 2 + at] : vec4(0);
-        sum[own] = exists && carried ? sums[state_row(r) * kChunks * 2 + at] : vec4(0);
-      }
+    slope[r] = has(ATTENTION_SLOPES) && first + r < end ? slope_of(head_of(r)) : 0;
+    bias_at[r] = has(ATTENTION_BIAS) ? bias_row(first + r < end ? head_of(r) : 0, p.n_heads) : 0;
   }
 }
 
-void store_rows(bool finished) {
-  [[unroll]] for (uint r = 0; r < ROWS; r++) {
-    if (first + r < end && seen[r] > 0) {
-      if (lane == 0) {
-        if (!finished) states[p.first_state + state_row(r)] = vec2(m[r], l[r]);
-        else if (p.write_lse != 0) lse[head_row(r)] = m[r] + log(l[r]);
-      }
-      [[unroll]] for (uint c = 0; c < kOwn; c++)
-        [[unroll]] for (uint half_chunk = 0; half_chunk < 2; half_chunk++) {
-          const uint at = chunk_of(c) * 2 + half_chunk, own = (r * kOwn + c) * 2 + half_chunk;
-          if (owns(c)) {
-            if (finished) y[head_row(r) * kChunks * 2 + at] = sum[own] / l[r];
-            else sums[state_row(r) * kChunks * 2 + at] = sum[own];
-          }
-        }
-    }
+// The first key of a strided or listed pass from `key` on; base is where the pass's chunk begins.
+uint gather_from(uint pass, uint key, uint base) {
+  const uint rule = p.passes[pass].rule;
+  if ((rule & RULE_LISTED) != 0) {
+    for (uint t = 0; t < N_LISTED; t++)
+      if (table_words[LIST_AT + t] >= key) return table_words[LIST_AT + t];
+    return 0xffffff00u;
   }
+  const uint stride = pass_stride(rule), lattice = base + (stride > 1 ? first_head % stride : 0);
+  return key <= lattice ? lattice : lattice + (key - lattice + stride - 1) / stride * stride;
 }
+
+// The next block. Strided ones begin anew at multiples of 256, so that borders of segments and splits are theirs.
+uint next_block(uint pass, uint block, uint base) {
+  if (!kGathered) return block + KEYS;
+  const uint rule = p.passes[pass].rule, stride = pass_stride(rule);
+  if ((rule & RULE_LISTED) != 0) return gather_from(pass, block + 1, base);
+  if (stride == 1) return block + KEYS;
+  const uint next = block + KEYS * stride;
+  return next / 256 == block / 256 ? next : gather_from(pass, (block / 256 + 1) * 256, base);
+}
+
+uint first_block(uint pass, uint key, uint base) {
+  if (!kGathered) return key / KEYS * KEYS;
+  const bool plain = pass_stride(p.passes[pass].rule) == 1 && (p.passes[pass].rule & RULE_LISTED) == 0;
+  return plain ? key / KEYS * KEYS : gather_from(pass, key, base);
+}
+
+// The last key of a block.
+uint last_of_block(uint pass, uint block, uint to) {
+  if (!kGathered) return to - 1;
+  const bool listed = (p.passes[pass].rule & RULE_LISTED) != 0;
+  return listed ? min(to - 1, block) : pass_stride(p.passes[pass].rule) > 1 ? min(to - 1, block | 255) : to - 1;
+}
+
+#include "shaders/attention/phases.glsl"
 
 void main() {
-  const uint index = LANE_INDEX, cluster = index / SPAN;
-  lane = index % SPAN;
+  lane = LANE_INDEX % SPAN;
   group = p.n_heads / p.n_kv_heads;
-  uint begin, n_blocks, slot, safe;  // safe: the last key that may be read
-  bool carried, finished;
-  if (SPLIT_KEYS == 0) {
-    kv_head = gl_WorkGroupID.y;
-    end = p.end_row * group;
-    const uint tile = p.first_row * group + gl_WorkGroupID.x * kClusters * ROWS;
-    first = tile + cluster * ROWS;
-    uint last = (min(tile + kClusters * ROWS, end) - 1) / group;
-    while (last > tile / group && rows[last].in_use == 0) last--;
-    const uint position = rows[last].position;
-    if (rows[last].in_use == 0 || position < p.begin) return;
-    slot = rows[last].slot;
-    begin = p.begin;
-    safe = min(position, p.end - 1);
-    n_blocks = (safe - begin) / KEYS + 1;
-    carried = begin > 0;
-    finished = position < p.end;
-    [[unroll]] for (uint r = 0; r < ROWS; r++) {
-      const uint row = min(first + r, end - 1) / group;
-      seen[r] = first + r < end && rows[row].in_use != 0 ? rows[row].position + 1 : 0;
-    }
-  } else {
-    const uint row = p.first_row + gl_WorkGroupID.z, position = rows[row].position;
-    if (rows[row].in_use == 0) return;
-    kv_head = gl_WorkGroupID.y % p.n_kv_heads;
-    first = row * group + gl_WorkGroupID.y / p.n_kv_heads * ROWS;
-    end = (row + 1) * group;
-    slot = rows[row].slot;
-    const uint first_split = p.begin / SPLIT_KEYS + gl_WorkGroupID.x * kClusters;
-    split = first_split + cluster;
-    begin = max(split * SPLIT_KEYS, p.begin);
-    safe = min(position, p.end - 1);
-    if (max(first_split * SPLIT_KEYS, p.begin) > safe) return;
-    const uint end_key = min((split + 1) * SPLIT_KEYS, safe + 1);
-    n_blocks = 0;
-    for (uint c = 0; c < kClusters; c++) {
-      const uint from = max((first_split + c) * SPLIT_KEYS, p.begin);
-      const uint to = min((first_split + c + 1) * SPLIT_KEYS, safe + 1);
-      n_blocks = max(n_blocks, from < to ? (to - from - 1) / KEYS + 1 : 0);
-    }
-    carried = begin < end_key && begin > split * SPLIT_KEYS;
-    finished = p.n_splits == 0;
-    [[unroll]] for (uint r = 0; r < ROWS; r++) seen[r] = first + r < end && begin < end_key ? end_key : 0;
-  }
-
-  load_rows(carried);
-  for (uint i = 0; i < n_blocks; i++) block_step(begin + i * KEYS, safe, slot);
-  store_rows(finished);
+  pack = has(ATTENTION_BY_HEAD) ? 1 : group;
+  if (SPLIT_KEYS == 0) prefill(LANE_INDEX / SPAN);
+  else decode(LANE_INDEX / SPAN);
 }

@@ -27,20 +27,28 @@ class AttentionWorld {
  public:
   CacheShape cache;
   AttentionShape shape;
-  std::vector<uint32_t> lengths;             // of the sequences
-  std::vector<std::vector<double>> q, k, v;  // per slot: [positions, heads, head_dim]
-  double largest_cost = 0;                   // of a submit of attention
+  std::vector<uint32_t> lengths;  // of the sequences
+  // Per slot: q [versions, positions, heads, head_dim]; k, k2, v [positions, heads, dim] as the cache holds
+  // them.
+  std::vector<std::vector<double>> q, k, v, k2;
+  double largest_cost = 0;  // of a submit of attention
 
   AttentionWorld(Stream& stream, uint32_t n_heads, uint32_t n_kv_heads, uint32_t head_dim, DType type,
                  std::vector<uint32_t> sequence_lengths)
-      : cache{n_kv_heads, head_dim, 64, type, type},
-        shape{n_heads, static_cast<float>(1 / std::sqrt(head_dim))},
-        lengths(std::move(sequence_lengths)),
-        stream_(stream) {
+      : AttentionWorld(stream, CacheShape{n_kv_heads, head_dim, 64, type, type},
+                       {n_heads, static_cast<float>(1 / std::sqrt(head_dim))}, std::move(sequence_lengths)) {}
+
+  AttentionWorld(Stream& stream, const CacheShape& cache_shape, const AttentionShape& attention_shape,
+                 std::vector<uint32_t> sequence_lengths)
+      : cache(cache_shape), shape(attention_shape), lengths(std::move(sequence_lengths)), stream_(stream) {
     for (uint32_t slot = 0; slot < lengths.size(); slot++) {
-      q.push_back(random_values(size_t{lengths[slot]} * n_heads * head_dim, slot * 3 + 1));
-      k.push_back(exact_in_f16(size_t{lengths[slot]} * n_kv_heads * head_dim, slot * 3 + 2));
-      v.push_back(exact_in_f16(size_t{lengths[slot]} * n_kv_heads * head_dim, slot * 3 + 3));
+      const size_t keys = size_t{lengths[slot]} * cache.n_kv_heads;
+      q.push_back(random_values(size_t{lengths[slot]} * shape.n_queries() * shape.n_heads * cache.head_dim,
+                                slot * 4 + 1));
+      k.push_back(values(keys, cache.head_dim, cache.k_type, slot * 4 + 2));
+      v.push_back(values(keys, cache.v_dim(), cache.v_type, slot * 4 + 3));
+      k2.push_back(shape.n_key_forms() > 1 ? values(keys, cache.head_dim, cache.k_type, slot * 4 + 4)
+                                           : std::vector<double>{});
     }
   }
 
@@ -59,6 +67,7 @@ class AttentionWorld {
       const uint32_t n_pages = n / page_tokens * n_slots + 1;
       CacheSegment s{words(n_pages, cache.k_page_bytes(), poison),
                      words(n_pages, cache.v_page_bytes(), poison), first, n};
+      if (shape.n_key_forms() > 1) s.k2 = words(n_pages, cache.k_page_bytes(), poison);
       std::vector<uint32_t> pages(n_pages);
       std::iota(pages.begin(), pages.end(), 0);
       std::shuffle(pages.begin(), pages.end(), std::mt19937(7));
@@ -69,30 +78,33 @@ class AttentionWorld {
       first += n;
     }
     pages_ = tensors_->u32(n_slots, longest / page_tokens, table);
+    const std::vector<uint32_t> numbers = attention_table(shape);
+    table_ = numbers.empty() ? Tensor{} : tensors_->u32(1, static_cast<uint32_t>(numbers.size()), numbers);
     append();
   }
 
   Result run(Phase phase, const std::vector<SlotPosition>& at, uint32_t depth = 0,
              uint64_t scratch_bytes = 0) {
-    const uint32_t n = static_cast<uint32_t>(at.size()), width = shape.n_heads * cache.head_dim;
+    const uint32_t n = static_cast<uint32_t>(at.size());
     std::vector<double> queries;
-    for (const SlotPosition& a : at) {
-      queries.insert(queries.end(), q[a.slot].begin() + a.position * width,
-                     q[a.slot].begin() + (a.position + 1) * width);
-      depth = std::max(depth, a.position + 1);
-    }
+    for (uint32_t version = 0; version < shape.n_queries(); version++)
+      for (const SlotPosition& a : at) {
+        const std::vector<double> row = query(a, version);
+        queries.insert(queries.end(), row.begin(), row.end());
+        depth = std::max(depth, a.position + 1);
+      }
     Tensors t(stream_);
-    const Tensor y = t.f32(n, width), lse = t.f32(n, shape.n_heads);
+    const Tensor y = t.f32(n, shape.n_heads * cache.v_dim()), lse = t.f32(n, shape.n_heads);
     stream_.fill(y, constant(-77));
     stream_.fill(lse, constant(-77));
     if (!scratch_bytes)
       scratch_bytes = attention_scratch_bytes(stream_.caps(), phase, n, cache, shape, depth);
     const Tensor scratch = t.u32(1, static_cast<uint32_t>(scratch_bytes / 4));
     stream_.fill(scratch, 0x7fc00001);
-    const Tensor x = t.f32(n, width, queries), r = rows(t, at);
+    const Tensor x = t.f32(n * shape.n_queries(), shape.n_heads * cache.head_dim, queries), r = rows(t, at);
     stream_.run();
     stream_.begin();
-    attention(stream_, phase, y, lse, x, r, pages_, segments_, cache, shape, depth, scratch);
+    attention(stream_, phase, y, lse, x, r, pages_, segments_, cache, shape, depth, scratch, table_);
     const Recording recording = stream_.end();
     largest_cost = std::max(largest_cost, recording.largest_cost());
     stream_.wait(stream_.submit(recording));
@@ -113,21 +125,27 @@ class AttentionWorld {
   }
 
   // Share of the allowed error. exp turns the absolute error of a score into a relative one; the products of
-  // a score of normal values add up to 0.64 sqrt(head_dim).
-  double check(const Result& r, const std::vector<SlotPosition>& at, const std::string& what) const {
-    const size_t width = shape.n_heads * cache.head_dim;
+  // a score of normal values add up to 0.64 sqrt(head_dim). A bias adds its own rounding.
+  double check(const Result& r, const std::vector<SlotPosition>& at, const std::string& what,
+               double bias = 0) const {
+    const size_t width = shape.n_heads * cache.v_dim();
     double worst = 0;
     for (size_t i = 0; i < at.size(); i++) {
       const auto [slot, position, in_use] = at[i];
       std::vector<double> y(width, -77), lse(shape.n_heads, -77), magnitude(width, 1);
-      const std::span<const double> query(q[slot].data() + position * width, width);
-      const double scores = 1 + 0.64 * std::sqrt(cache.head_dim),
+      const double scores = 1 + 0.64 * std::sqrt(cache.head_dim) + bias,
                    share = scores * tolerance(cache.head_dim + position);
       if (in_use) {
-        std::vector<double> positive(v[slot]), none;
+        std::vector<double> queries;
+        for (uint32_t version = 0; version < shape.n_queries(); version++) {
+          const std::vector<double> row = query(at[i], version);
+          queries.insert(queries.end(), row.begin(), row.end());
+        }
+        std::vector<double> positive(v[slot]);
         for (double& x : positive) x = std::abs(x);
-        reference::attention(y, lse, query, k[slot], v[slot], {&position, 1}, cache, shape);
-        reference::attention(magnitude, none, query, k[slot], positive, {&position, 1}, cache, shape);
+        reference::attention({y, lse, queries, k[slot], v[slot], k2[slot], {&position, 1}}, cache, shape);
+        reference::attention({magnitude, {}, queries, k[slot], positive, k2[slot], {&position, 1}}, cache,
+                             shape);
       }
       const std::string where = fmt::format("{} slot {} position {}", what, slot, position);
       worst = std::max(
@@ -138,6 +156,13 @@ class AttentionWorld {
     return worst;
   }
 
+  std::vector<double> query(const SlotPosition& a, uint32_t version = 0) const {
+    const size_t width = size_t{shape.n_heads} * cache.head_dim;
+    const auto at = q[a.slot].begin() +
+                    static_cast<std::ptrdiff_t>((size_t{version} * lengths[a.slot] + a.position) * width);
+    return {at, at + static_cast<std::ptrdiff_t>(width)};
+  }
+  Tensor table() const { return table_; }
   Tensor pages() const { return pages_; }
   std::span<const CacheSegment> segments() const { return segments_; }
   static Tensor rows(Tensors& t, const std::vector<SlotPosition>& at) {
@@ -147,9 +172,20 @@ class AttentionWorld {
   }
 
  private:
-  static std::vector<double> exact_in_f16(size_t n, uint32_t seed) {
-    std::vector<double> values = random_values(n, seed);
+  // Values that the cache can hold: what the encoder makes of random ones, in the case of a quantised type.
+  static std::vector<double> values(size_t rows, uint32_t dim, DType type, uint32_t seed) {
+    std::vector<double> values = random_values(rows * dim, seed);
     for (double& x : values) x = std::round(x * 128) / 128;
+    if (info(type).block_elements == 1) return values;
+    for (size_t row = 0; row < rows; row++)
+      for (uint32_t at = 0; at < dim; at += 32) {
+        const std::span<double> part = std::span(values).subspan(row * dim + at, std::min(32u, dim - at));
+        const std::vector<float> floats(part.begin(), part.end());
+        reference::decode(part, type, reference::cache_block(type, floats));
+        // A second time is the same: the extreme element decides the scale again.
+        const std::vector<float> again(part.begin(), part.end());
+        reference::decode(part, type, reference::cache_block(type, again));
+      }
     return values;
   }
   Tensor words(uint32_t n_pages, uint64_t page_bytes, uint32_t poison) {
@@ -163,25 +199,28 @@ class AttentionWorld {
     for (uint32_t slot = 0; slot < lengths.size(); slot++)
       for (uint32_t i = 0; i < lengths[slot]; i++) at.push_back({slot, i});
     std::shuffle(at.begin(), at.end(), std::mt19937(5));
-    const size_t width = size_t{cache.n_kv_heads} * cache.head_dim;
-    std::vector<double> keys, values;
-    for (const SlotPosition& a : at) {
-      keys.insert(keys.end(), k[a.slot].begin() + a.position * width,
-                  k[a.slot].begin() + (a.position + 1) * width);
-      values.insert(values.end(), v[a.slot].begin() + a.position * width,
-                    v[a.slot].begin() + (a.position + 1) * width);
-    }
+    const auto gather = [&](const std::vector<std::vector<double>>& from, uint32_t dim) {
+      const size_t width = size_t{cache.n_kv_heads} * dim;
+      std::vector<double> all;
+      for (const SlotPosition& a : at) {
+        const auto row = from[a.slot].begin() + static_cast<std::ptrdiff_t>(a.position * width);
+        all.insert(all.end(), row, row + static_cast<std::ptrdiff_t>(width));
+      }
+      return all;
+    };
     Tensors t(stream_);
-    const uint32_t n = static_cast<uint32_t>(at.size()), cols = static_cast<uint32_t>(width);
-    cache_append(stream_, segments_, cache, t.f32(n, cols, keys), t.f32(n, cols, values), rows(t, at),
-                 pages_);
+    const uint32_t n = static_cast<uint32_t>(at.size()), cols = cache.n_kv_heads * cache.head_dim;
+    const bool two = shape.n_key_forms() > 1;
+    cache_append(stream_, segments_, cache, t.f32(n, cols, gather(k, cache.head_dim)),
+                 t.f32(n, cache.n_kv_heads * cache.v_dim(), gather(v, cache.v_dim())), rows(t, at), pages_,
+                 two ? t.f32(n, cols, gather(k2, cache.head_dim)) : Tensor{});
     stream_.run();
   }
 
   Stream& stream_;
   std::optional<Tensors> tensors_;
   std::vector<CacheSegment> segments_;
-  Tensor pages_;
+  Tensor pages_, table_;
 };
 
 inline std::vector<SlotPosition> positions(uint32_t slot, uint32_t first, uint32_t count) {

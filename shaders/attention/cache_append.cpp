@@ -1,7 +1,9 @@
-// Cache append: dispatch.
+// Cache append: dispatch, and the encoders' definition.
 #include "shaders/attention/cache_append.h"
 
+#include <algorithm>
 #include <cassert>
+#include <cmath>
 
 namespace spindle {
 namespace {
@@ -16,32 +18,105 @@ KernelSpec kernel(const Caps& caps, DType k, DType v) {
           {caps.software ? caps.subgroup_size : 64, static_cast<uint32_t>(k), static_cast<uint32_t>(v)}};
 }
 
+bool in_blocks(DType type) { return info(type).block_elements == 32; }
+
 }  // namespace
 
 void cache_append(Stream& stream, std::span<const CacheSegment> segments, const CacheShape& shape, Tensor k,
-                  Tensor v, Tensor rows, Tensor pages) {
-  assert(k.cols == shape.n_kv_heads * shape.head_dim && v.cols == k.cols && v.rows == k.rows &&
-         rows.rows >= k.rows);
-  assert(shape.head_dim % 8 == 0);
+                  Tensor v, Tensor rows, Tensor pages, Tensor k2) {
+  assert(k.cols == shape.n_kv_heads * shape.head_dim && v.cols == shape.n_kv_heads * shape.v_dim() &&
+         v.rows == k.rows && rows.rows >= k.rows);
+  assert(shape.head_dim % 8 == 0 && shape.v_dim() % 8 == 0);
+  assert(!k2 || (k2.cols == k.cols && k2.rows == k.rows));
+  assert(!shape.ring_pages || (segments.size() == 1 && pages.cols == shape.ring_first + shape.ring_pages));
   const KernelSpec spec = kernel(stream.caps(), shape.k_type, shape.v_type);
-  const uint32_t groups = ceil_div(k.rows * (k.cols / 8), spec.constants[0]);
-  const Work work{0, static_cast<double>(k.bytes() + v.bytes() + bytes_of(shape.k_type, k.elements()) +
-                                         bytes_of(shape.v_type, v.elements()))};
+  const auto units = [&](DType type, uint32_t dim) {
+    return k.rows * shape.n_kv_heads * (in_blocks(type) ? ceil_div(dim, 32u) : dim / 8);
+  };
+  const uint32_t groups = ceil_div(
+      std::max(units(shape.k_type, shape.head_dim), units(shape.v_type, shape.v_dim())), spec.constants[0]);
+  const double page_rows = double{1} * k.rows / shape.page_tokens, keys = k2 ? 2 : 1;
+  const Work work{
+      0, keys * (static_cast<double>(k.bytes()) + page_rows * static_cast<double>(shape.k_page_bytes())) +
+             static_cast<double>(v.bytes()) + page_rows * static_cast<double>(shape.v_page_bytes())};
   for (const CacheSegment& s : segments) {
     assert(s.first_position % shape.page_tokens == 0 && s.n_positions % shape.page_tokens == 0);
-    const CacheAppendParameters p{k.rows,
-                                  shape.n_kv_heads,
-                                  shape.head_dim,
-                                  shape.page_tokens,
-                                  pages.cols,
-                                  s.first_position,
-                                  s.first_position + s.n_positions};
-    stream.dispatch(spec, {s.k, s.v, k, v, rows, pages}, p, {groups, 1, 2}, work);
+    assert(!k2 || s.k2);
+    const CacheAppendParameters p{
+        k.rows,     shape.n_kv_heads, shape.head_dim,   shape.v_dim(),    shape.page_tokens,
+        pages.cols, shape.ring_first, shape.ring_pages, s.first_position, s.first_position + s.n_positions};
+    stream.dispatch(spec, {s.k, s.v, s.k2, k, v, k2, rows, pages}, p, {groups, 1, k2 ? 3u : 2u}, work);
   }
 }
 
 std::vector<KernelSpec> cache_append_kernels(const Caps& caps) {
-  return {kernel(caps, DType::f16, DType::f16), kernel(caps, DType::f32, DType::f32)};
+  std::vector<KernelSpec> list;
+  for (DType type : {DType::f32, DType::f16, DType::q8_0, DType::q4_0})
+    list.push_back(kernel(caps, type, type));
+  return list;
 }
 
+namespace reference {
+namespace {
+
+uint32_t f16_bits(float value) {  // to nearest even, clamped
+  const double x = std::min(std::abs(static_cast<double>(value)), 65504.0);
+  const uint32_t sign = std::signbit(value) ? 0x8000 : 0;
+  if (x == 0) return sign;
+  int exponent = std::max(std::ilogb(x), -14);
+  const auto units = static_cast<uint32_t>(std::min(std::nearbyint(std::ldexp(x, 10 - exponent)), 2048.0));
+  // The units' leading bit, where there is one, adds 1 to the exponent's field.
+  return sign | std::min((static_cast<uint32_t>(exponent + 14) << 10) + units, 0x7bffu);
+}
+
+float f16_value(uint32_t bits) {
+  const int exponent = static_cast<int>(bits >> 10 & 31), mantissa = static_cast<int>(bits & 1023);
+  const float sign = bits & 0x8000 ? -1.0f : 1.0f;
+  if (exponent == 31) return mantissa ? NAN : sign * INFINITY;
+  return sign *
+         std::ldexp(static_cast<float>(exponent ? 1024 + mantissa : mantissa), std::max(exponent, 1) - 25);
+}
+
+}  // namespace
+
+CacheBlock cache_block(DType type, std::span<const float> x) {
+  CacheBlock block;
+  float largest = 0;
+  for (float value : x) {
+    if (std::isnan(value)) {
+      block.scale = 0x7e00;
+      return block;
+    }
+    if (std::abs(value) > std::abs(largest)) largest = value;
+  }
+  const bool q8 = type == DType::q8_0;
+  if (std::abs(largest) < 0x1p-30f) return block;
+  const float size = std::min(std::abs(largest), q8 ? 65504.0f * 127 : 65504.0f * 8);
+  volatile float d = q8 ? size / 127 : largest < 0 ? size / 8 : -size / 8;  // volatile: nothing is fused
+  volatile float inverse = 1 / d;
+  for (size_t i = 0; i < 32; i++) {
+    volatile float scaled = (i < x.size() ? std::clamp(x[i], -3.4028234e38f, 3.4028234e38f) : 0) * inverse;
+    if (q8) {
+      const int code = static_cast<int>(std::round(std::clamp(float{scaled}, -127.0f, 127.0f)));
+      block.words[i / 4] |= (static_cast<uint32_t>(code) & 0xff) << (i % 4 * 8);
+    } else {
+      volatile float moved = scaled + 8.5f;
+      const auto code = static_cast<uint32_t>(std::clamp(float{moved}, 0.0f, 15.0f));
+      block.words[i / 8] |= (code ^ 8u) << (i % 8 * 4);
+    }
+  }
+  block.scale = f16_bits(d);
+  return block;
+}
+
+void decode(std::span<double> x, DType type, const CacheBlock& block) {
+  const double d = static_cast<double>(f16_value(block.scale));
+  for (size_t i = 0; i < x.size(); i++) {
+    const auto byte = static_cast<int8_t>(block.words[i / 4] >> (i % 4 * 8));
+    const int nibble = static_cast<int32_t>(block.words[i / 8] << (28 - i % 8 * 4)) >> 28;
+    x[i] = d * (type == DType::q8_0 ? byte : nibble);
+  }
+}
+
+}  // namespace reference
 }  // namespace spindle

@@ -10,18 +10,36 @@ namespace spindle {
 #endif
 
 struct CacheAppendParameters {
-  uint n_rows, n_kv_heads, head_dim;
+  uint n_rows, n_kv_heads, head_dim, value_dim;
   uint page_tokens, pages_per_slot;
+  uint ring_first, ring_pages;
   uint first_position, end_position;  // rows outside this band belong to another segment
 };
 
 #ifdef __cplusplus
-// k, v: f32 [rows, n_kv_heads * head_dim]; rows: u32 [rows, 4]; pages: u32 [slots, pages of the longest
-// sequence]. One dispatch a segment; rows that are inactive or outside the segment's band are skipped.
-// head_dim: a multiple of 8.
+// k: f32 [rows, n_kv_heads * head_dim]; v: f32 [rows, n_kv_heads * value_dim]; rows: u32 [rows, 4]; pages:
+// u32 [slots, pages of the longest sequence]; k2: like k, where the segments have a second form. One dispatch
+// a segment; rows that are inactive or outside the segment's band are skipped.
+//
+// f16: to nearest even, clamped to +-65504. Quantised as ggml does, in f32 with every operation rounded to
+// nearest even, a block of 32 at a time, a: its largest magnitude, at most 65504 * 127 (q8_0) or 65504 * 8.
+//   q8_0: d = a / 127, code = x * (1 / d) rounded to an integer, halves away from zero.
+//   q4_0: d = (the first x of magnitude a) / -8, code = min(15, floor(x * (1 / d) + 8.5)) - 8.
+// The stored scale is d as f16. A block with a < 2^-30, whose scale would be 0, gets codes of 0; a block with
+// a NaN gets the scale NaN and codes of 0.
 void cache_append(Stream& stream, std::span<const CacheSegment> segments, const CacheShape& shape, Tensor k,
-                  Tensor v, Tensor rows, Tensor pages);
+                  Tensor v, Tensor rows, Tensor pages, Tensor k2 = {});
 std::vector<KernelSpec> cache_append_kernels(const Caps& caps);
+
+namespace reference {
+// One block of 32 as it lies in the cache: 8 (q8_0) or 4 (q4_0) words and the scale as f16 bits.
+struct CacheBlock {
+  uint32_t words[8] = {};
+  uint32_t scale = 0;
+};
+CacheBlock cache_block(DType type, std::span<const float> x);  // up to 32 elements, the others are 0
+void decode(std::span<double> x, DType type, const CacheBlock& block);
+}  // namespace reference
 }  // namespace spindle
 #endif
 #endif

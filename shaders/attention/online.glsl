@@ -1,13 +1,6 @@
 // One block of keys: scores, online softmax, values. Milakov and Gimelshein, arXiv 1805.02867.
 // Every row decides its own rescaling, and a block of which it sees nothing leaves its state as it is, so that a
 // row's bits depend on its own keys only.
-const float kNone = -1e30;  // the maximum of no keys
-
-vec4 query[ROWS * kOwn * 2], sum[ROWS * kOwn * 2];  // sum: of exp(score - m) * v
-float m[ROWS], l[ROWS];                             // largest score so far, sum of exp(score - m)
-uint seen[ROWS];                                    // the row sees the keys below this position
-
-float score(float product) { return product * p.scale; }
 
 // Every step by name: Mesa before 23 does not unroll loops that double their counter.
 #define FOR_EACH_BIT(STEP) STEP(1) STEP(2) STEP(4) STEP(8)
@@ -41,26 +34,59 @@ float transposed_sum(float part[UNROLL]) {
   return part[0];
 }
 
-// Keys past `safe` are not read: the key at `safe` stands in for them.
-void block_step(uint block, uint safe, uint slot) {
-  const uint from = min(block, safe / KEYS * KEYS), most = safe - from;
-  const uint page = pages[slot * p.pages_per_slot + from / p.page_tokens];
-  const uint first_chunk = ((page * p.n_kv_heads + kv_head) * p.page_tokens + from % p.page_tokens) * kChunks;
+// The block's keys lie `stride` apart from `block` on. Those below `lowest` and past `safe` are not read: the
+// nearest key between stands in for them.
+uint block_from, block_least, block_most, block_stride, block_safe;
+Place block_place;
+
+void set_block(uint block, uint lowest, uint safe, uint stride) {
+  block_from = clamp(block, lowest / KEYS * KEYS, safe / KEYS * KEYS);
+  block_least = has(ATTENTION_RANGES) && lowest > block_from ? lowest - block_from : 0;
+  block_most = safe - block_from;
+  block_stride = stride;
+  block_safe = safe;
+  if (!kGathered) block_place = place_of(block_from);
+  else block_from = clamp(block, lowest, safe);
+}
+
+Place place_of_key(uint n) {
+  if (!kGathered) return block_place;
+  return place_of(min(block_from + n * block_stride, block_safe));
+}
+
+uint token_of_key(uint n) {
+  if (kGathered) return 0;
+  return has(ATTENTION_RANGES) ? clamp(n, block_least, block_most) : min(n, block_most);
+}
+
+uint position_of_key(uint block, uint n) { return kGathered ? block + n * block_stride : block + n; }
+
+bool visible(uint key, uint r) {
+  if (!has(ATTENTION_RANGES)) return key < seen[r];
+  return key < seen[r] && key >= from[r] && (!kGathered || key <= block_safe);
+}
+
+void block_step(uint block, uint lowest, uint safe, uint stride) {
+  set_block(block, lowest, safe, stride);
   float x[ROWS * kScores];
   [[unroll]] for (uint r = 0; r < ROWS * kScores; r++) x[r] = 0;
   [[unroll]] for (uint i = 0; i < kScores; i++)
     [[dont_unroll]] for (uint k = 0; k < SPAN; k += UNROLL) {
-      Chunk key[UNROLL * kOwn];
-      [[unroll]] for (uint u = 0; u < UNROLL; u++)
-        [[unroll]] for (uint c = 0; c < kOwn; c++)
-          key[u * kOwn + c] = load_k(first_chunk + min(i * SPAN + k + u, most) * kChunks + chunk_of(c));
+      Chunk key[UNROLL * kOwnK];
+      [[unroll]] for (uint u = 0; u < UNROLL; u++) {
+        const Place place = place_of_key(i * SPAN + k + u);
+        [[unroll]] for (uint c = 0; c < kOwnK; c++)
+          key[u * kOwnK + c] = load_k(place, token_of_key(i * SPAN + k + u), chunk_of(c, kChunksK));
+      }
       [[unroll]] for (uint r = 0; r < ROWS; r++) {
         float part[UNROLL];
         [[unroll]] for (uint u = 0; u < UNROLL; u++) {
           vec4 products = vec4(0);
-          [[unroll]] for (uint c = 0; c < kOwn; c++) {
-            products = fma(query[(r * kOwn + c) * 2], key[u * kOwn + c].low, products);
-            products = fma(query[(r * kOwn + c) * 2 + 1], key[u * kOwn + c].high, products);
+          [[unroll]] for (uint c = 0; c < kOwnK; c++) {
+            vec4 low = K_SCALED ? vec4(0) : products;
+            low = fma(query[(r * kOwnK + c) * 2], key[u * kOwnK + c].low, low);
+            low = fma(query[(r * kOwnK + c) * 2 + 1], key[u * kOwnK + c].high, low);
+            products = K_SCALED ? fma(low, vec4(key[u * kOwnK + c].scale), products) : low;
           }
           part[u] = (products.x + products.y) + (products.z + products.w);
         }
@@ -73,8 +99,9 @@ void block_step(uint block, uint safe, uint slot) {
   [[unroll]] for (uint r = 0; r < ROWS; r++) {
     float largest = m[r];
     [[unroll]] for (uint i = 0; i < kScores; i++) {
-      const bool visible = block + i * SPAN + lane < seen[r];
-      x[r * kScores + i] = visible ? score(x[r * kScores + i]) : kNone;
+      const uint key = position_of_key(block, i * SPAN + lane);
+      const float value = score(x[r * kScores + i], p.scale, slope[r], bias_at[r], origin[r] - int(key));
+      x[r * kScores + i] = visible(key, r) ? value : kNone;
       largest = max(largest, x[r * kScores + i]);
     }
     largest = row_max(largest);
@@ -82,29 +109,32 @@ void block_step(uint block, uint safe, uint slot) {
     m[r] = largest;
     float total = 0;
     [[unroll]] for (uint i = 0; i < kScores; i++) {
-      const bool visible = block + i * SPAN + lane < seen[r];
-      x[r * kScores + i] = visible ? exp(x[r * kScores + i] - largest) : 0;
+      const bool counts = visible(position_of_key(block, i * SPAN + lane), r);
+      x[r * kScores + i] = counts ? exp(x[r * kScores + i] - largest) : 0;
       total += x[r * kScores + i];
     }
     l[r] = l[r] * keep + row_sum(total);
-    [[unroll]] for (uint c = 0; c < kOwn * 2; c++) sum[r * kOwn * 2 + c] *= keep;
+    [[unroll]] for (uint c = 0; c < kOwnV * 2; c++) sum[r * kOwnV * 2 + c] *= keep;
   }
 
   [[unroll]] for (uint i = 0; i < kScores; i++)
     [[dont_unroll]] for (uint k = 0; k < SPAN; k += UNROLL) {
-      Chunk value[UNROLL * kOwn];
-      [[unroll]] for (uint u = 0; u < UNROLL; u++)
-        [[unroll]] for (uint c = 0; c < kOwn; c++)
-          value[u * kOwn + c] = load_v(first_chunk + min(i * SPAN + k + u, most) * kChunks + chunk_of(c));
+      Chunk value[UNROLL * kOwnV];
+      [[unroll]] for (uint u = 0; u < UNROLL; u++) {
+        const Place place = place_of_key(i * SPAN + k + u);
+        [[unroll]] for (uint c = 0; c < kOwnV; c++)
+          value[u * kOwnV + c] = load_v(place, token_of_key(i * SPAN + k + u), chunk_of(c, kChunksV));
+      }
       [[unroll]] for (uint r = 0; r < ROWS; r++)
         [[unroll]] for (uint u = 0; u < UNROLL; u++) {
           const float weight = BROADCAST(x[r * kScores + i], k + u);
           // In decode what stands in for an unseen key is a key that is seen: its weight of 0 is enough.
-          const bvec4 hidden = bvec4(SPLIT_KEYS == 0 && block + i * SPAN + k + u >= seen[r]);
-          [[unroll]] for (uint c = 0; c < kOwn; c++) {
-            const uint at = (r * kOwn + c) * 2;
-            sum[at] = mix(fma(vec4(weight), value[u * kOwn + c].low, sum[at]), sum[at], hidden);
-            sum[at + 1] = mix(fma(vec4(weight), value[u * kOwn + c].high, sum[at + 1]), sum[at + 1], hidden);
+          const bvec4 hidden = bvec4((SPLIT_KEYS == 0 || kGathered) && !visible(position_of_key(block, i * SPAN + k + u), r));
+          [[unroll]] for (uint c = 0; c < kOwnV; c++) {
+            const uint at = (r * kOwnV + c) * 2;
+            const vec4 by = vec4(V_SCALED ? weight * value[u * kOwnV + c].scale : weight);
+            sum[at] = mix(fma(by, value[u * kOwnV + c].low, sum[at]), sum[at], hidden);
+            sum[at + 1] = mix(fma(by, value[u * kOwnV + c].high, sum[at + 1]), sum[at + 1], hidden);
           }
         }
     }
