@@ -74,7 +74,9 @@ Variant choose(const Caps& caps, Phase phase, const CacheShape& cache, const Att
 
 KernelSpec kernel(const Caps& caps, const Variant& v, const CacheShape& cache, const AttentionShape& s) {
   const uint32_t n_bias = static_cast<uint32_t>(s.bias.size()) / std::max(s.n_heads, 1u);
-  const uint32_t decay_at = round_up(s.n_heads * (2 + n_bias), 4);
+  const uint32_t decay_at = s.decay.empty() && s.listed.empty()
+                                ? 0
+                                : round_up(s.n_heads * (2 + n_bias), 4);  // else one kernel for all
   const uint32_t decay_rows = s.decay.empty() ? 0 : s.decay_depth / kDecayBlock + 1;
   return {caps.known_subgroups() ? &kShuffle : &kPlain,
           {v.lanes,

@@ -36,7 +36,7 @@ float transposed_sum(float part[UNROLL]) {
 
 // The block's keys lie `stride` apart from `block` on. Those below `lowest` and past `safe` are not read: the
 // nearest key between stands in for them.
-uint block_from, block_least, block_most, block_stride, block_safe;
+uint block_from, block_least, block_most, block_stride, block_lowest, block_safe;
 Place block_place;
 
 void set_block(uint block, uint lowest, uint safe, uint stride) {
@@ -44,14 +44,15 @@ void set_block(uint block, uint lowest, uint safe, uint stride) {
   block_least = has(ATTENTION_RANGES) && lowest > block_from ? lowest - block_from : 0;
   block_most = safe - block_from;
   block_stride = stride;
+  block_lowest = min(lowest, safe);
   block_safe = safe;
   if (!kGathered) block_place = place_of(block_from);
-  else block_from = clamp(block, lowest, safe);
+  else block_from = block;
 }
 
 Place place_of_key(uint n) {
   if (!kGathered) return block_place;
-  return place_of(min(block_from + n * block_stride, block_safe));
+  return place_of(clamp(block_from + n * block_stride, block_lowest, block_safe));
 }
 
 uint token_of_key(uint n) {
