@@ -1,6 +1,7 @@
 // Cache append: every kind of value, the bands of segments, and the rounding to f16.
 #include "shaders/attention/cache_append.h"
 
+#include <array>
 #include <cstring>
 
 #include "tests/compare.h"
@@ -94,6 +95,84 @@ TEST_CASE("cache_append writes to the page of slot and position, and nowhere els
     put(0, 0, 1, 2);
     for (int i = 0; i < 2; i++) CHECK(t.read(segments[i].k) == expected[i]);
     CHECK(t.read(segments[1].v)[page + head_dim] == static_cast<float>(v[0]));
+  }
+}
+
+TEST_CASE("cache_append quantises bit by bit as the encoders are defined") {
+  // The specification's check: D3.
+  std::vector<float> check(32);
+  std::copy_n(std::array{.1f, -.7f, .35f, 1.f}.begin(), 4, check.begin());
+  std::vector<double> decoded(4);
+  reference::decode(decoded, DType::q8_0, reference::cache_block(DType::q8_0, check));
+  CHECK(reference::cache_block(DType::q8_0, check).words[0] == 0x7f2ca70du);  // 13 -89 44 127
+  for (size_t i = 0; i < 4; i++)
+    CHECK(decoded[i] == doctest::Approx(std::array{0.10235596, -0.70074463, 0.34643555, 0.99993896}[i]));
+  reference::decode(decoded, DType::q4_0, reference::cache_block(DType::q4_0, check));
+  for (size_t i = 0; i < 4; i++) CHECK(decoded[i] == std::array{0.125, -0.75, 0.375, 1.0}[i]);
+
+  Stream stream(device());
+  for (uint32_t dim : {32u, 40u, 64u, 96u, 128u}) {
+    // Blocks of every size, with ties, equal extremes of both signs, zeros, and what does not fit.
+    const uint32_t n_rows = 512, n_heads = 2;
+    std::vector<float> x;
+    std::mt19937 engine(dim);
+    std::normal_distribution<float> normal;
+    for (uint32_t i = 0; i < n_rows * n_heads * dim; i++) {
+      const uint32_t block = i / 8;
+      float value = std::ldexp(normal(engine), static_cast<int>(block * 7 % 60) - 38);
+      if (block % 5 == 1)
+        value = std::ldexp(std::round(normal(engine) * 16) / 2, static_cast<int>(block % 9) - 4);
+      if (block % 5 == 2) value = i % 2 ? 1.5f : -1.5f;
+      if (block % 41 == 0) value = 0;
+      if (block % 97 == 3) value *= 1e33f;
+      if (i % 4099 == 0) value = INFINITY;
+      if (i % 9001 == 77) value = NAN;
+      x.push_back(value);
+    }
+    for (const auto& [k_type, v_type] : {std::pair{DType::q8_0, DType::q4_0}, {DType::q4_0, DType::q8_0}}) {
+      const CacheShape shape{n_heads, dim, 64, k_type, v_type};
+      Tensors t(stream);
+      const auto words = [](uint64_t bytes) { return static_cast<uint32_t>(bytes / 4); };
+      const CacheSegment segment{t.u32(n_rows / 64, words(shape.k_page_bytes())),
+                                 t.u32(n_rows / 64, words(shape.v_page_bytes())), 0, n_rows};
+      stream.fill(segment.k, 0xabababab);
+      stream.fill(segment.v, 0xabababab);
+      std::vector<uint32_t> rows, pages;
+      for (uint32_t i = 0; i < n_rows; i++) rows.insert(rows.end(), {0, 0, i, 1});
+      for (uint32_t i = 0; i < n_rows / 64; i++) pages.push_back(i);
+      const Tensor values = t.f32(n_rows, n_heads * dim);
+      stream.upload(values, std::as_bytes(std::span(x)));
+      cache_append(stream, {&segment, 1}, shape, values, values, t.u32(n_rows, 4, rows),
+                   t.u32(1, n_rows / 64, pages));
+      stream.run();
+      const auto differences = [&](Tensor cache, DType type) {
+        const std::vector<uint32_t> got = t.read_u32(cache);
+        std::vector<uint32_t> expected(got.size(), 0);
+        const uint32_t blocks = ceil_div(dim, 32u), n_words = type == DType::q8_0 ? 8 : 4,
+                       scales = ceil_div(blocks, 2u);
+        const size_t page_words = size_t{64} * n_heads * (blocks * n_words + scales);
+        for (uint32_t row = 0; row < n_rows; row++)
+          for (uint32_t head = 0; head < n_heads; head++)
+            for (uint32_t b = 0; b < blocks; b++) {
+              const reference::CacheBlock block = reference::cache_block(
+                  type,
+                  std::span(x).subspan((row * n_heads + head) * dim + b * 32, std::min(32u, dim - b * 32)));
+              const size_t page = row / 64 * page_words, token = head * 64 + row % 64;
+              for (uint32_t w = 0; w < n_words; w++)
+                expected[page + (token * blocks + b) * n_words + w] = block.words[w];
+              expected[page + size_t{64} * n_heads * blocks * n_words + token * scales + b / 2] |=
+                  block.scale << (b % 2 * 16);
+            }
+        size_t wrong = 0;
+        for (size_t i = 0; i < got.size(); i++)
+          if (got[i] != expected[i] && wrong++ == 0)
+            fmt::print("  {} of {}: word {}: got {:08x}, expected {:08x}\n", info(type).name, dim, i, got[i],
+                       expected[i]);
+        return wrong;
+      };
+      CHECK(differences(segment.k, k_type) == 0);
+      CHECK(differences(segment.v, v_type) == 0);
+    }
   }
 }
 
