@@ -21,6 +21,35 @@
 
 namespace spindle {
 
+namespace {
+
+// One of each kind of cache, pattern and score.
+std::vector<KernelSpec> attention_pattern_kernels(const Caps& caps) {
+  std::vector<KernelSpec> list;
+  const auto take = [&](const CacheShape& cache, AttentionShape shape) {
+    shape.n_heads = 32;
+    const std::vector<KernelSpec> more = attention_kernels(caps, cache, shape);
+    list.insert(list.end(), more.begin(), more.end());
+  };
+  const CacheShape f16{8, 128, 64, DType::f16, DType::f16};
+  take({8, 128, 64, DType::q8_0, DType::q8_0}, {});
+  take({8, 128, 64, DType::q4_0, DType::q4_0}, {});
+  take({8, 192, 64, DType::f16, DType::f16, 128}, {});
+  take({1, 576, 64, DType::f16, DType::f16, 512}, {});
+  take(f16, {.passes = pattern::window(1024), .soft_cap = 50});
+  take(f16, {.passes = pattern::window(128), .sinks = std::vector<float>(32)});
+  take(f16, {.passes = pattern::sinks(4, 1024), .slopes = std::vector<float>(32)});
+  take(f16, {.passes = pattern::far_and_near(512)});
+  take(f16, {.passes = pattern::dual_chunk(1024), .bias = std::vector<float>(32 * 129)});
+  take(f16, {.passes = pattern::longformer(256, 0, true), .listed = {0, 9}});
+  take(f16, {.passes = pattern::bigbird(64, 2, 3, 3)});
+  take(f16, {.passes = pattern::dilated({{1024, 1}, {8192, 8}})});
+  take(f16, {.decay = std::vector<double>(128, 0.99), .decay_depth = 1024});
+  return list;
+}
+
+}  // namespace
+
 std::vector<KernelSpec> all_kernels(const Caps& caps) {
   std::vector<KernelSpec> list;
   const auto take = [&](std::vector<KernelSpec> more) { list.insert(list.end(), more.begin(), more.end()); };
@@ -45,6 +74,7 @@ std::vector<KernelSpec> all_kernels(const Caps& caps) {
     }
   take(activation_kernels(caps));
   take(limit_kernels(caps));
+  take(attention_pattern_kernels(caps));
   take(add_kernels(caps));
   take(expert_route_kernels(caps));
   take(expert_rows_kernels(caps));

@@ -1,113 +1,13 @@
-// Flash attention: choice of variant, division of the keys and rows into dispatches.
+// Flash attention: division of the keys and rows into dispatches.
 #include "shaders/attention/attention.h"
 
 #include <algorithm>
-#include <bit>
 #include <cassert>
-#include <cmath>
+
+#include "shaders/attention/attention_variant.h"
 
 namespace spindle {
 namespace {
-
-constexpr uint32_t kCode[] =
-#include "shaders/attention/attention.comp.inc"
-    ;
-constexpr uint32_t kPlainCode[] =
-#include "shaders/attention/attention_plain.comp.inc"
-    ;
-constexpr uint32_t kMergeCode[] =
-#include "shaders/attention/attention_merge.comp.inc"
-    ;
-constexpr Program kShuffle{"attention", kCode}, kPlain{"attention_plain", kPlainCode},
-    kMerge{"attention_merge", kMergeCode};
-
-uint32_t features(const AttentionShape& s) {
-  const auto any = [&](auto&& of) { return std::ranges::any_of(s.passes, of); };
-  const bool plain =
-      s.passes.empty() || (s.passes.size() == 1 && s.passes[0].pack().rule == KeyPass{}.pack().rule &&
-                           s.passes[0].from.n == 0 && s.passes[0].to.n == 0);
-  return (plain ? 0 : ATTENTION_RANGES) | (s.by_head() ? ATTENTION_BY_HEAD : 0) |
-         (any([](const KeyPass& p) { return p.stride > 1; }) ? ATTENTION_STRIDED : 0) |
-         (any([](const KeyPass& p) { return p.listed; }) ? ATTENTION_LISTED : 0) |
-         (s.decay.empty() ? 0 : ATTENTION_DECAY) | (s.slopes.empty() ? 0 : ATTENTION_SLOPES) |
-         (s.bias.empty() ? 0 : ATTENTION_BIAS) | (s.sinks.empty() ? 0 : ATTENTION_SINKS);
-}
-
-// The constants of attention.glsl, chosen by device and model, never by the number of rows or keys.
-struct Variant {
-  uint32_t lanes, span, rows, keys, unroll, split_keys;
-  uint32_t clusters() const { return lanes / span; }
-};
-
-// Heads in one tile of query rows.
-uint32_t pack_of(const CacheShape& cache, const AttentionShape& shape) {
-  return shape.by_head() ? 1 : shape.n_heads / cache.n_kv_heads;
-}
-
-Variant choose(const Caps& caps, Phase phase, const CacheShape& cache, const AttentionShape& shape) {
-  const uint32_t group = pack_of(cache, shape), chunks = std::max(cache.head_dim, cache.v_dim()) / 8;
-  const bool decode = phase == Phase::decode;
-  Variant v;
-  v.split_keys = decode ? (caps.software ? 256 : 128) : 0;
-  v.lanes = std::max(caps.software ? caps.subgroup_size : decode ? 64 : 128, caps.max_subgroup_size);
-  v.unroll = 1;
-  if (!caps.known_subgroups()) {
-    v.span = v.rows = 1;
-    v.keys = 4;
-    return v;
-  }
-  // A lane holds 8 floats of q and 8 of the output for each of its rows * chunks. Lavapipe keeps them in the
-  // L1 cache: measured. Others are given what Mesa's compilers keep in registers (RADV: 132 on gfx1100, ANV:
-  // 128 of 8 lanes).
-  v.span = std::min(std::bit_ceil(chunks), std::bit_floor(std::min(caps.min_subgroup_size, 16u)));
-  v.keys = std::max(v.span, 8u);
-  const uint32_t own = ceil_div(chunks, v.span);
-  if (caps.software) {
-    v.rows = std::min(decode ? group : 8, std::max(1u, 16 / std::max(own, v.keys / v.span)));
-  } else {
-    const bool narrow = caps.min_subgroup_size <= 8;
-    v.rows = std::min({decode ? group : 4, narrow ? 2u : 4u, std::max(1u, 4 / own)});
-    v.unroll = narrow ? 1 : std::min(v.span, 2u);
-  }
-  return v;
-}
-
-KernelSpec kernel(const Caps& caps, const Variant& v, const CacheShape& cache, const AttentionShape& s) {
-  const uint32_t n_bias = static_cast<uint32_t>(s.bias.size()) / std::max(s.n_heads, 1u);
-  const uint32_t decay_at = s.decay.empty() && s.listed.empty()
-                                ? 0
-                                : round_up(s.n_heads * (2 + n_bias), 4);  // else one kernel for all
-  const uint32_t decay_rows = s.decay.empty() ? 0 : s.decay_depth / kDecayBlock + 1;
-  return {caps.known_subgroups() ? &kShuffle : &kPlain,
-          {v.lanes,
-           v.span,
-           v.rows,
-           v.keys,
-           v.unroll,
-           v.split_keys,
-           cache.head_dim,
-           cache.v_dim(),
-           static_cast<uint32_t>(cache.k_type),
-           static_cast<uint32_t>(cache.v_type),
-           cache.ring_first,
-           cache.ring_pages,
-           features(s),
-           std::max(1u, static_cast<uint32_t>(s.passes.size())),
-           s.n_queries(),
-           s.n_key_forms(),
-           constant(s.soft_cap),
-           n_bias,
-           s.bias_both_ways ? n_bias / 2 : 0,
-           s.seed,
-           decay_at,
-           decay_at + decay_rows * cache.head_dim,
-           static_cast<uint32_t>(s.listed.size())}};
-}
-
-KernelSpec merge_kernel(const Caps& caps, const AttentionShape& shape) {
-  return {&kMerge,
-          {caps.software ? caps.subgroup_size : 64, features(shape) & (ATTENTION_RANGES | ATTENTION_SINKS)}};
-}
 
 // Scratch of a group of rows: sums, then (m, l) pairs. n_splits is 0 in prefill, where a row has one state.
 struct Scratch {
@@ -165,12 +65,12 @@ struct Call {
   const CacheShape& cache;
   const AttentionShape& shape;
   Tensor scratch, table;
-  Variant v;
+  AttentionVariant v;
   KernelSpec spec;
   std::vector<AttentionPass> passes;
   uint32_t depth;
 
-  uint32_t pack() const { return pack_of(cache, shape); }
+  uint32_t pack() const { return attention_pack(cache, shape); }
   uint32_t n_passes() const { return static_cast<uint32_t>(passes.size()); }
   double key_bytes() const {
     return 4.0 * static_cast<double>(cache_row_words(cache.k_type, cache.head_dim) +
@@ -292,7 +192,7 @@ struct Call {
     const uint64_t available = scratch ? scratch.bytes() : 0;
     const auto layout = [&](uint32_t n, uint32_t splits) { return scratch_of(n, splits, cache, shape); };
     const auto list = ranges(0, depth, depth);
-    if (n_splits == 1 && list.size() == 1 && (features(shape) & ATTENTION_RANGES) == 0) {
+    if (n_splits == 1 && list.size() == 1 && (attention_features(shape) & ATTENTION_RANGES) == 0) {
       split_dispatch(list[0], parameters(0, y.rows), {0, 1, 0, 1, 0}, Scratch{});
       return;
     }
@@ -355,7 +255,7 @@ struct Call {
     m.turn = turn % 2;
     m.n_passes = n_passes(), m.seed = shape.seed;
     std::copy(passes.begin(), passes.end(), m.passes);
-    const KernelSpec merge = merge_kernel(stream.caps(), shape);
+    const KernelSpec merge = attention_merge_kernel(stream.caps(), shape);
     const double elements = double{1} * (end - first) * shape.n_heads * cache.v_dim();
     const Work work{4 * elements * all.n_splits, 4 * elements * (all.n_splits + 2)};
     stream.dispatch(merge, {y, lse, rows, part(layout), table}, m,
@@ -386,11 +286,13 @@ void attention(Stream& stream, Phase phase, Tensor y, Tensor lse, Tensor q, Tens
   assert(shape.n_heads % cache.n_kv_heads == 0 && cache.head_dim % 8 == 0 && cache.v_dim() % 8 == 0 &&
          std::max(cache.head_dim, cache.v_dim()) <= 576 && depth > 0);
   assert(shape.passes.size() <= ATTENTION_PASSES);
+  assert(phase == Phase::prefill ||
+         std::ranges::none_of(shape.passes, [](const KeyPass& p) { return p.to.kind == EDGE_AHEAD; }));
   assert(!segments.empty() && segments[0].first_position == 0);
   assert(segments.back().first_position + segments.back().n_positions >= depth);
   assert(shape.decay.empty() || (shape.decay.size() == cache.head_dim && shape.decay_depth >= depth));
   if (y.rows == 0) return;
-  const Variant v = choose(stream.caps(), phase, cache, shape);
+  const AttentionVariant v = choose_attention(stream.caps(), phase, cache, shape);
   const Call call{stream,
                   y,
                   lse,
@@ -403,7 +305,7 @@ void attention(Stream& stream, Phase phase, Tensor y, Tensor lse, Tensor q, Tens
                   scratch,
                   table,
                   v,
-                  kernel(stream.caps(), v, cache, shape),
+                  attention_kernel(stream.caps(), v, cache, shape),
                   passes_of(shape),
                   depth};
   if (phase == Phase::prefill) call.prefill();
@@ -412,7 +314,7 @@ void attention(Stream& stream, Phase phase, Tensor y, Tensor lse, Tensor q, Tens
 
 uint64_t attention_scratch_bytes(const Caps& caps, Phase phase, uint32_t n_rows, const CacheShape& cache,
                                  const AttentionShape& shape, uint32_t depth) {
-  const Variant v = choose(caps, phase, cache, shape);
+  const AttentionVariant v = choose_attention(caps, phase, cache, shape);
   const uint32_t n_splits = v.split_keys ? n_splits_of(passes_of(shape), depth, v.split_keys) : 0;
   return std::min(scratch_of(n_rows, n_splits, cache, shape).bytes(),
                   caps.max_binding_bytes / kTensorAlignment * kTensorAlignment);
@@ -420,8 +322,9 @@ uint64_t attention_scratch_bytes(const Caps& caps, Phase phase, uint32_t n_rows,
 
 std::vector<KernelSpec> attention_kernels(const Caps& caps, const CacheShape& cache,
                                           const AttentionShape& shape) {
-  return {kernel(caps, choose(caps, Phase::prefill, cache, shape), cache, shape),
-          kernel(caps, choose(caps, Phase::decode, cache, shape), cache, shape), merge_kernel(caps, shape)};
+  return {attention_kernel(caps, choose_attention(caps, Phase::prefill, cache, shape), cache, shape),
+          attention_kernel(caps, choose_attention(caps, Phase::decode, cache, shape), cache, shape),
+          attention_merge_kernel(caps, shape)};
 }
 
 }  // namespace spindle

@@ -1,6 +1,7 @@
 // Attention described: packing of passes, the table of a layer, and the usual patterns.
 #include "shaders/attention/attention_shape.h"
 
+#include <algorithm>
 #include <bit>
 #include <cassert>
 #include <cmath>
@@ -47,6 +48,7 @@ std::vector<uint32_t> attention_table(const AttentionShape& s) {
   assert(s.slopes.empty() || s.slopes.size() == s.n_heads);
   assert(s.sinks.empty() || s.sinks.size() == s.n_heads);
   assert(s.bias.size() % s.n_heads == 0);
+  assert(std::ranges::is_sorted(s.listed));
   std::vector<uint32_t> table;
   const auto put = [&](float x) { table.push_back(std::bit_cast<uint32_t>(x)); };
   for (uint32_t head = 0; head < s.n_heads; head++) {

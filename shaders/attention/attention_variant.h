@@ -1,0 +1,25 @@
+// Flash attention's kernels as a device and a model want them.
+#ifndef SPINDLE_SHADERS_ATTENTION_VARIANT_H
+#define SPINDLE_SHADERS_ATTENTION_VARIANT_H
+#include "shaders/attention/attention.h"
+
+namespace spindle {
+
+// The constants of attention.glsl, chosen by device and model, never by the number of rows or keys.
+struct AttentionVariant {
+  uint32_t lanes, span, rows, keys, unroll;
+  uint32_t split_keys;  // decode; 0 in prefill
+  uint32_t clusters() const { return lanes / span; }
+};
+
+uint32_t attention_features(const AttentionShape& shape);  // ATTENTION_* of ranges.h
+// Heads in one tile of query rows.
+uint32_t attention_pack(const CacheShape& cache, const AttentionShape& shape);
+AttentionVariant choose_attention(const Caps& caps, Phase phase, const CacheShape& cache,
+                                  const AttentionShape& shape);
+KernelSpec attention_kernel(const Caps& caps, const AttentionVariant& v, const CacheShape& cache,
+                            const AttentionShape& shape);
+KernelSpec attention_merge_kernel(const Caps& caps, const AttentionShape& shape);
+
+}  // namespace spindle
+#endif
