@@ -138,6 +138,19 @@ void ModelFlags::add(CLI::App& command) {
   group->add_option("--cache-type-v", v_type, "-ctv: values in the cache")
       ->capture_default_str()
       ->check(CLI::IsMember(cache_type_names()));
+  group->add_option(
+      "--attention-pattern", pattern,
+      fmt::format("which keys are seen, instead of the model's own choice: {}", kAttentionPatterns));
+  group
+      ->add_option(
+          "--context-shift", shift,
+          "go on past the context at constant memory: keep the first tokens and the last ones, or the last "
+          "ones alone")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"none", "sinks", "window"}));
+  group->add_option("--sinks", n_sinks, "--context-shift sinks: how many first tokens are kept")
+      ->capture_default_str()
+      ->check(in_range(1, 1 << 20));
   positions.add(command);
 }
 
@@ -160,6 +173,10 @@ SessionOptions ModelFlags::session() const {
   o.k_type = *find_dtype(k_type);
   o.v_type = *find_dtype(v_type);
   o.rope = positions.rope();
+  o.pattern = parse_attention_pattern(pattern);
+  if (shift == "sinks") o.context_shift = ContextShift::sinks;
+  if (shift == "window") o.context_shift = ContextShift::window;
+  o.n_sinks = n_sinks;
   return o;
 }
 

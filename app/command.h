@@ -33,6 +33,8 @@ struct ModelFlags {
   std::string path;
   uint32_t context = 0, batch = 2048, ubatch = 512;
   std::string k_type = "f16", v_type = "f16";
+  std::string pattern, shift = "none";
+  uint32_t n_sinks = 4;
   PositionFlags positions;
   void add(CLI::App& command);
   std::string file() const;  // --model, or the model that ships

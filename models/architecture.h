@@ -50,7 +50,12 @@ struct AttentionBlock {
   double soft_cap = 0;            // scores become cap * tanh(score / cap); 0: none
   double max_alibi_bias = 0;      // ALiBi's slopes are 2^(-bias / heads) and so on; 0: none
   std::string sinks;              // a learned score for each head that no value belongs to; empty: none
-  Norm post_norm;                 // of what is added to the residual
+  std::string relative_bias;      // T5's biases [n_buckets, n_heads], one tensor for all layers; empty: none
+  uint32_t n_buckets = 32, max_distance = 128;
+  double temperature_slope =
+      0;  // scores times max(1, 1 + slope ln(1 + (position + offset) / width)); 0: none
+  uint32_t temperature_width = 1, temperature_offset = 0;
+  Norm post_norm;  // of what is added to the residual
 };
 
 // Feed-forwards of which each row takes the few that a router chooses; without biases.
@@ -141,6 +146,7 @@ Architecture cohere2();
 Architecture gemma();
 Architecture gemma2();
 Architecture gemma3();
+Architecture mistral3();
 
 }  // namespace spindle
 #endif

@@ -99,6 +99,7 @@ void read_mechanisms(Config& c, const Gguf& file, const Reader& read) {
   c.residual_scale = read.find_positive("residual_scale");
   c.logit_scale = read.find_positive("logit_scale");
   c.attention_scale = read.find_positive("attention.scale");
+  c.temperature_scale = read.find_positive("attention.temperature_scale");
   c.clamp_qkv = read.find_limit("attention.clamp_kqv");
   c.max_alibi_bias = read.find_limit("attention.max_alibi_bias");
   c.attention_soft_cap = read.find_limit("attn_logit_softcapping");

@@ -34,7 +34,8 @@ struct Config {
   std::optional<double> expert_weights_scale;
 
   // What only some families have; nothing where the file says nothing. Scales are positive.
-  std::optional<double> embedding_scale, residual_scale, logit_scale, attention_scale, window_rope_base;
+  std::optional<double> embedding_scale, residual_scale, logit_scale, attention_scale, window_rope_base,
+      temperature_scale;
   std::optional<double> clamp_qkv, max_alibi_bias, attention_soft_cap, logit_soft_cap;  // 0: none
   std::optional<bool> parallel_residual, rope_finetuned;
   std::optional<uint32_t>

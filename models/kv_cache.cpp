@@ -14,8 +14,11 @@ KvCache::Plan KvCache::plan(const Caps& caps, const std::vector<uint32_t>& n_kv_
                             const KvCacheOptions& options) {
   assert(options.context > 0);
   Plan p;
-  p.shape = {*std::max_element(n_kv_heads.begin(), n_kv_heads.end()), head_dim, options.page_tokens,
-             options.k_type, options.v_type};
+  p.shape.n_kv_heads = *std::max_element(n_kv_heads.begin(), n_kv_heads.end());
+  p.shape.head_dim = head_dim;
+  p.shape.page_tokens = options.page_tokens;
+  p.shape.k_type = options.k_type;
+  p.shape.v_type = options.v_type;
   const uint64_t limit = std::min(caps.max_binding_bytes, caps.max_allocation_bytes);
   const auto pages_that_fit = [&] {
     return limit / std::max(p.shape.k_page_bytes(), p.shape.v_page_bytes()) / options.n_slots;
@@ -26,6 +29,15 @@ KvCache::Plan KvCache::plan(const Caps& caps, const std::vector<uint32_t>& n_kv_
           "fewer sequences",
           p.shape.page_tokens, options.n_slots, limit);
   p.pages = ceil_div(options.context, p.shape.page_tokens);
+  if (options.ring_positions) {
+    p.shape.ring_first = ceil_div(options.ring_first, p.shape.page_tokens);
+    p.shape.ring_pages = ceil_div(options.ring_positions, p.shape.page_tokens);
+    p.pages = p.shape.ring_first + p.shape.ring_pages;
+    require(p.pages <= pages_that_fit(), ErrorKind::usage,
+            "cache: a ring of {} positions for each of {} sequences does not fit into a binding of {} bytes: "
+            "try fewer",
+            p.pages * p.shape.page_tokens, options.n_slots, limit);
+  }
   p.pages_per_band = static_cast<uint32_t>(std::min<uint64_t>(p.pages, pages_that_fit()));
   return p;
 }
@@ -38,7 +50,7 @@ uint64_t KvCache::bytes_needed(const Caps& caps, const std::vector<uint32_t>& n_
     CacheShape s = p.shape;
     s.n_kv_heads = heads;
     const uint64_t pages = uint64_t{p.pages_per_band} * options.n_slots;
-    band += align_tensor(s.k_page_bytes() * pages) + align_tensor(s.v_page_bytes() * pages);
+    band += align_tensor(s.k_page_bytes() * pages) * options.k_forms + align_tensor(s.v_page_bytes() * pages);
   }
   const auto bands = checked_mul(band, p.n_bands());
   const uint64_t table = align_tensor(uint64_t{4} * options.n_slots * p.pages);
@@ -50,13 +62,14 @@ KvCache::KvCache(Device& device, std::vector<uint32_t> n_kv_heads, uint32_t head
     : device_(device), n_kv_heads_(std::move(n_kv_heads)), options_(options), slots_(options.n_slots) {
   const Plan p = plan(device.caps(), n_kv_heads_, head_dim, options);
   shape_ = p.shape;
+  pages_ = p.pages;
   pages_per_band_ = p.pages_per_band;
   bands_.resize(p.n_bands());
   const uint64_t needed = bytes_needed(device.caps(), n_kv_heads_, head_dim, options),
                  free = device.free_bytes();
   require(free == 0 || needed <= free, ErrorKind::out_of_memory,
-          "a cache of {} positions for {} sequences needs {:.1f} GiB, {:.1f} free: try -c {} or -ctk f16 "
-          "-ctv f16",
+          "a cache of {} positions for {} sequences needs {:.1f} GiB, {:.1f} free: try -c {} or -ctk q8_0 "
+          "-ctv q8_0",
           options.context, options.n_slots, static_cast<double>(needed) / (1 << 30),
           static_cast<double>(free) / (1 << 30),
           static_cast<uint64_t>(0.9 * static_cast<double>(options.context) * static_cast<double>(free) /
@@ -68,20 +81,23 @@ KvCache::KvCache(Device& device, std::vector<uint32_t> n_kv_heads, uint32_t head
 
 void KvCache::allocate(Band& band) {
   const uint32_t pages = pages_per_band_ * options_.n_slots;
-  std::vector<Buffer> k, v;
+  std::vector<Buffer> k, v, k2;
   for (uint32_t layer = 0; layer < n_kv_heads_.size(); layer++) {
     k.emplace_back(device_, shape(layer).k_page_bytes() * pages, Memory::device, "key cache");
     v.emplace_back(device_, shape(layer).v_page_bytes() * pages, Memory::device, "value cache");
+    if (options_.k_forms > 1)
+      k2.emplace_back(device_, shape(layer).k_page_bytes() * pages, Memory::device, "second key cache");
   }
   band.k = std::move(k);
   band.v = std::move(v);
+  band.k2 = std::move(k2);
   band.users.assign(pages, 0);
   band.free.resize(pages);
   std::iota(band.free.rbegin(), band.free.rend(), 0u);
 }
 
 void KvCache::reserve(uint32_t slot, uint32_t n_positions) {
-  assert(n_positions <= options_.context);
+  assert(n_positions <= limit());
   std::vector<uint32_t>& pages = slots_[slot];
   const auto table = page_table_.host<uint32_t>();
   while (pages.size() < n_pages(n_positions)) {
@@ -140,10 +156,13 @@ std::vector<CacheSegment> KvCache::segments(uint32_t layer, uint32_t n) const {
   const uint32_t positions = pages_per_band_ * s.page_tokens, pages = pages_per_band_ * options_.n_slots;
   for (uint32_t b = 0; b < n; b++) {
     assert(!bands_[b].k.empty());
-    list.push_back(
-        {Tensor(bands_[b].k[layer], DType::u32, pages, static_cast<uint32_t>(s.k_page_bytes() / 4)),
-         Tensor(bands_[b].v[layer], DType::u32, pages, static_cast<uint32_t>(s.v_page_bytes() / 4)),
-         b * positions, positions});
+    const auto k_words = static_cast<uint32_t>(s.k_page_bytes() / 4),
+               v_words = static_cast<uint32_t>(s.v_page_bytes() / 4);
+    CacheSegment segment{Tensor(bands_[b].k[layer], DType::u32, pages, k_words),
+                         Tensor(bands_[b].v[layer], DType::u32, pages, v_words), b * positions,
+                         shape_.ring_pages ? kRingLimit : positions};
+    if (options_.k_forms > 1) segment.k2 = Tensor(bands_[b].k2[layer], DType::u32, pages, k_words);
+    list.push_back(segment);
   }
   return list;
 }
@@ -155,23 +174,27 @@ uint32_t KvCache::used_pages() const {
   return n;
 }
 
-uint64_t KvCache::bytes_per_token() const {
+uint64_t KvCache::bytes_per_page() const {
   uint64_t bytes = 0;
   for (uint32_t layer = 0; layer < n_kv_heads_.size(); layer++)
-    bytes += (shape(layer).k_page_bytes() + shape(layer).v_page_bytes()) / shape_.page_tokens;
+    bytes += shape(layer).k_page_bytes() * options_.k_forms + shape(layer).v_page_bytes();
   return bytes;
+}
+
+uint32_t KvCache::n_pages(uint32_t positions) const {
+  return std::min(ceil_div(positions, shape_.page_tokens), pages_);
 }
 
 uint64_t KvCache::allocated_bytes() const {
   uint64_t bytes = 0;
   for (const Band& band : bands_)
-    for (const auto* list : {&band.k, &band.v})
+    for (const auto* list : {&band.k, &band.v, &band.k2})
       for (const Buffer& buffer : *list) bytes += buffer.bytes();
   return bytes;
 }
 
 uint64_t KvCache::full_bytes() const {
-  return bytes_per_token() * pages_per_band_ * shape_.page_tokens * bands_.size() * options_.n_slots;
+  return bytes_per_page() * pages_per_band_ * bands_.size() * options_.n_slots;
 }
 
 }  // namespace spindle

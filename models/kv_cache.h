@@ -13,6 +13,11 @@ struct KvCacheOptions {
   uint32_t context = 512;  // positions of the longest sequence
   uint32_t page_tokens = 64;
   DType k_type = DType::f16, v_type = DType::f16;
+  uint32_t k_forms = 1;  // 2: keys lie there in a second form too
+  // A ring: besides the pages of the first `ring_first` positions, as many pages are kept as hold
+  // ring_positions, and used by turns, so that positions go on without bound. 0: no ring, `context`
+  // positions.
+  uint32_t ring_first = 0, ring_positions = 0;
 };
 
 // Pages are counted by how many sequences use them; a page that is shared is never written.
@@ -34,6 +39,9 @@ class KvCache {
   // n_kv_heads by layer. Throws ErrorKind::usage when not even one page a slot fits into a binding.
   KvCache(Device& device, std::vector<uint32_t> n_kv_heads, uint32_t head_dim, const KvCacheOptions& options);
 
+  // Positions that a sequence may have.
+  uint32_t limit() const { return shape_.ring_pages ? kRingLimit : options_.context; }
+
   // Makes positions [0, n_positions) of the slot writable where they are not yet backed by a page.
   void reserve(uint32_t slot, uint32_t n_positions);
   // Gives back the pages that hold no position below n_positions.
@@ -54,25 +62,26 @@ class KvCache {
   Tensor page_table() const { return page_table_; }
 
   uint32_t used_pages() const;
-  uint64_t bytes_per_token() const;  // all layers
+  uint64_t bytes_per_page() const;  // all layers
   uint64_t allocated_bytes() const;
   uint64_t full_bytes() const;  // when every slot is full
 
  private:
+  static constexpr uint32_t kRingLimit = 1u << 28;
   struct Band {
-    std::vector<Buffer> k, v;     // by layer; empty until allocated
-    std::vector<uint32_t> users;  // by page
-    std::vector<uint32_t> free;   // pages, the next one last
+    std::vector<Buffer> k, v, k2;  // by layer; empty until allocated
+    std::vector<uint32_t> users;   // by page
+    std::vector<uint32_t> free;    // pages, the next one last
   };
   void allocate(Band& band);
-  uint32_t n_pages(uint32_t positions) const { return ceil_div(positions, shape_.page_tokens); }
+  uint32_t n_pages(uint32_t positions) const;  // of a sequence so long
   Band& band_of_page(uint32_t index) { return bands_[index / pages_per_band_]; }
 
   Device& device_;
   std::vector<uint32_t> n_kv_heads_;
   KvCacheOptions options_;
-  CacheShape shape_;             // of the layer with the most KV heads
-  uint32_t pages_per_band_ = 0;  // of one slot
+  CacheShape shape_;                         // of the layer with the most KV heads
+  uint32_t pages_ = 0, pages_per_band_ = 0;  // of one slot
   std::vector<Band> bands_;
   std::vector<std::vector<uint32_t>> slots_;  // pages by slot, in the order of positions
   Buffer page_table_buffer_;

@@ -1,24 +1,47 @@
 // Loading: header, settings, tokenizer, then the weights.
 #include "models/model.h"
 
+#include <cmath>
+
 #include "models/chat_template.h"
 #include "runtime/error.h"
+#include "shaders/weight/weight.h"
 
 namespace spindle {
 namespace {
 
-// What the vocabulary has words for but nobody computes yet.
-void require_supported(const Gguf& file, const Config& config, const Architecture& architecture) {
-  for (uint32_t i = 0; i < config.n_layers; i++) {
-    const AttentionBlock a = architecture.layer(config, static_cast<int>(i)).attention;
-    const char* lacking = a.max_alibi_bias > 0 ? "ALiBi"
-                          : a.window           ? "a sliding window"
-                          : a.soft_cap > 0     ? "a soft cap of attention"
-                          : !a.sinks.empty()   ? "an attention sink"
-                                               : nullptr;
-    require(!lacking, ErrorKind::model_file, "{}: {}, layer {}: {} is not supported", file.file(),
-            architecture.name, i, lacking);
+// A tensor of f32 or f16 that the host needs.
+std::vector<float> read_values(const Gguf& file, const std::string& name, uint64_t elements) {
+  const GgufTensor& t = file.get_tensor(name);
+  const auto type = find_dtype_by_gguf(t.type);
+  require(type && info(*type).block_elements == 1 && t.elements() == elements, ErrorKind::model_file,
+          "{}: tensor '{}' at byte {}: expected {} values of f32 or f16, got {}", file.file_of(t), name,
+          t.info_offset, elements, t.elements());
+  std::vector<std::byte> bytes(t.bytes);
+  file.read_tensor(t, bytes);
+  std::vector<float> values;
+  for (double v : reference::decode(*type, bytes)) {
+    require(std::isfinite(v), ErrorKind::model_file, "{}: tensor '{}': found {}, expected numbers",
+            file.file_of(t), name, v);
+    values.push_back(static_cast<float>(v));
   }
+  return values;
+}
+
+HostTensors read_host_tensors(const Gguf& file, const Config& c, const std::vector<Layer>& layers) {
+  HostTensors tensors;
+  for (uint32_t i = 0; i < layers.size(); i++) {
+    const AttentionBlock& a = layers[i].attention;
+    if (!a.sinks.empty()) {
+      const std::string name = fmt::format("blk.{}.{}.weight", i, a.sinks);
+      tensors[name] = read_values(file, name, c.n_heads[i]);
+    }
+    if (!a.relative_bias.empty()) {
+      const std::string name = a.relative_bias + ".weight";
+      tensors[name] = read_values(file, name, uint64_t{a.n_buckets} * c.n_heads[i]);
+    }
+  }
+  return tensors;
 }
 
 }  // namespace
@@ -45,7 +68,6 @@ Config load_config(const Gguf& file) {
     }
   }();
   Config config = read_config(file);
-  require_supported(file, config, architecture);
   const GgufTensor& embedding = file.get_tensor(architecture.ends(config).token_embedding + ".weight");
   require(embedding.dims[1] >= 1 && embedding.dims[1] <= 1u << 24, ErrorKind::model_file,
           "{}: tensor '{}': {} tokens, expected 1 to {}", file.file(), embedding.name, embedding.dims[1],
@@ -77,6 +99,7 @@ Model::Model(Device& device, Gguf file, const Weights::Progress& progress)
           ErrorKind::model_file, "{}: the tokenizer has {} tokens, the embedding {}", file.file(),
           tokenizer_ ? tokenizer_->n_tokens() : 0, config_.vocab_size);
   divisors_ = read_rope_divisors(file, config_.n_rot);
+  host_tensors_ = read_host_tensors(file, config_, layers_of(architecture_, config_));
   Stream stream(device);
   weights_ = std::make_unique<Weights>(stream, file, config_, architecture_, progress);
   for (const std::string& name : weights_->unused()) warnings_.push_back("tensor '" + name + "' is not used");
@@ -87,6 +110,7 @@ std::string Model::unrotated_positions() const {
     const AttentionBlock a = architecture_.layer(config_, static_cast<int>(i)).attention;
     if (a.rope != Rope::none) return "";
     if (a.max_alibi_bias > 0) return fmt::format("ALiBi, largest exponent {:g}", a.max_alibi_bias);
+    if (!a.relative_bias.empty()) return fmt::format("T5's bias in {} buckets", a.n_buckets);
   }
   return ends_.position_embedding.empty() ? "no positions but the order of the text"
                                           : fmt::format("{} learned positions", config_.context_length);
@@ -96,15 +120,22 @@ RopePlan Model::plan_rope(uint32_t context, const RopeRequest& person) const {
   RopeRequest file = config_.rope;
   file.divisors =
       divisors_.choose(context, file.original_context.value_or(static_cast<double>(config_.context_length)));
+  // Files with factors for short and long texts name no method.
+  if (!file.method && !divisors_.long_texts.empty()) file.method = RopeMethod::longrope;
   const RopeModel model{config_.head_dim, config_.n_rot, config_.rope_base, config_.context_length};
   const std::string others = unrotated_positions();
-  if (others.empty()) return spindle::plan_rope(model, override_rope(file, person));
+  if (others.empty()) return spindle::plan_rope(model, override_rope(without_foreign(file), person));
   require(!person.method && !person.factor && !person.base && !person.log_n, ErrorKind::usage,
           "--rope-scaling and its parameters are for rotary positions; this {} model has {}",
           config_.architecture, others);
   RopePlan plan = spindle::plan_rope(model, {});
   plan.description = others;
   return plan;
+}
+
+std::vector<AttentionPlan> Model::plan_attention(const RopePlan& rope,
+                                                 const AttentionPattern& pattern) const {
+  return spindle::plan_attention(layers_of(architecture_, config_), config_, rope, pattern, host_tensors_);
 }
 
 const Tokenizer& Model::tokenizer() const {

@@ -5,6 +5,8 @@
 #include <string>
 
 #include "models/architecture.h"
+#include "models/attention_plan.h"
+#include "models/chat_template.h"
 #include "models/positions_file.h"
 #include "models/tokenizer.h"
 #include "models/weights.h"
@@ -29,7 +31,17 @@ class Model {
   // Ids that end a text; empty without a tokenizer.
   std::vector<int> end_ids() const { return tokenizer_ ? tokenizer_->end_ids() : std::vector<int>{}; }
   const Weights& weights() const { return *weights_; }
-#include "models/chat_template.h"
+  // The rotary plan of a session with so long a context; what `person` says goes before what the file says.
+  // Throws ErrorKind::usage for what makes no sense.
+  RopePlan plan_rope(uint32_t context, const RopeRequest& person = {}) const;
+  // How each layer attends in a session with that plan. Throws ErrorKind::usage where they exclude each
+  // other.
+  std::vector<AttentionPlan> plan_attention(const RopePlan& rope, const AttentionPattern& pattern = {}) const;
+  const Ends& ends() const { return ends_; }
+  // Positions that the model has embeddings for; where they are not learned, any number.
+  uint32_t max_positions() const;
+  // The file's chat templates by name; "" is the one without a name.
+  const std::map<std::string, std::string>& chat_templates() const { return chat_templates_; }
   const std::vector<std::string>& warnings() const { return warnings_; }
 
  private:
@@ -42,6 +54,7 @@ class Model {
   std::string tokenizer_error_;
   std::unique_ptr<Weights> weights_;
   RopeDivisors divisors_;
+  HostTensors host_tensors_;
   std::map<std::string, std::string> chat_templates_;
   std::vector<std::string> warnings_;
 };

@@ -109,7 +109,20 @@ TEST_CASE("golden models agree, as one chunk and token by token") {
                            "qwen2moe",
                            "qwen3moe",
                            "olmoe",
-                           "granitemoe"})
+                           "granitemoe",
+                           "bloom",
+                           "mpt",
+                           "mpt-12h",
+                           "mpt-clamp",
+                           "baichuan-13b",
+                           "gemma2",
+                           "gemma3",
+                           "gemma3-linear",
+                           "phi3",
+                           "phi3-long",
+                           "olmo2-swa",
+                           "cohere2",
+                           "mistral3"})
     check_golden(name);
 }
 

@@ -175,7 +175,6 @@ const std::vector<Owned>& owned_parameters() {
       {"--yarn-ext-factor, --yarn-beta-fast and --yarn-beta-slow",
        {&R::extension, &R::beta_fast, &R::beta_slow},
        {yarn}},
-      {"--yarn-attn-factor", {&R::attention_scale}, {yarn, longrope}},
       {"--llama3-low and --llama3-high", {&R::llama3_low, &R::llama3_high}, {llama3}},
       {"--ntk-alpha and --ntk-beta", {&R::ntk_alpha, &R::ntk_beta}, {ntk_parts}},
       {"--rerope-window", {&R::window}, {rerope, leaky_rerope}},

@@ -72,6 +72,7 @@ RopeRequest read_rope_request(const Gguf& file, const std::string& prefix) {
   if (const auto n = positive(scaling + "yarn_attn_factor")) r.attention_scale = n;
   if (r.method == RopeMethod::yarn) {
     if (file.has(scaling + "yarn_ext_factor")) r.extension = file.get<double>(scaling + "yarn_ext_factor");
+    if (const auto m = positive(scaling + "yarn_log_multiplier")) r.mscale = 1, r.mscale_all_dim = m;
     r.beta_fast = positive(scaling + "yarn_beta_fast");
     r.beta_slow = positive(scaling + "yarn_beta_slow");
   }

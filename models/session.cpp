@@ -8,6 +8,7 @@
 #include <chrono>
 #include <cmath>
 #include <deque>
+#include <limits>
 
 #include "runtime/error.h"
 #include "shaders/matmul/matmul.h"
@@ -42,8 +43,52 @@ SessionOptions settled(SessionOptions o) {
 
 uint32_t most_rows(const SessionOptions& o) { return std::max(o.prefill_chunk, std::bit_ceil(o.n_slots)); }
 
-KvCacheOptions cache_options(const SessionOptions& o) {
-  return {o.n_slots, o.context, o.page_tokens, o.k_type, o.v_type};
+// Whether far keys are kept in a second form.
+uint32_t key_forms(const RopeRequest& r) {
+  using enum RopeMethod;
+  return r.method == rerope || r.method == leaky_rerope || r.method == self_extend ? 2 : 1;
+}
+
+KvCacheOptions cache_options(const SessionOptions& o, uint32_t k_forms) {
+  KvCacheOptions c{o.n_slots, o.context, o.page_tokens, o.k_type, o.v_type};
+  c.k_forms = k_forms;
+  if (o.context_shift != ContextShift::none) {  // what a row sees, a chunk, steps in flight and a page begun
+    c.ring_first = o.pattern.first;
+    c.ring_positions = o.pattern.window + std::max(o.prefill_chunk, o.steps_in_flight) + o.page_tokens;
+  }
+  return c;
+}
+
+// A context that shifts is a pattern of sinks and window, or of a window alone.
+void settle_shift(SessionOptions& o, const Model& model) {
+  if (o.context_shift == ContextShift::none) return;
+  require(o.pattern.passes.empty(), ErrorKind::usage,
+          "--context-shift and --attention-pattern {}: choose one", o.pattern.text);
+  require(model.max_positions() == UINT32_MAX, ErrorKind::usage,
+          "--context-shift: this model has embeddings for {} positions and cannot go on past them",
+          model.max_positions());
+  const bool sinks = o.context_shift == ContextShift::sinks;
+  require(!sinks || (o.n_sinks >= 1 && o.n_sinks < o.context), ErrorKind::usage,
+          "--sinks {}: allowed are 1 to {}, fewer than the context", o.n_sinks, o.context - 1);
+  o.pattern = parse_attention_pattern(sinks ? fmt::format("sinks:{},{}", o.n_sinks, o.context - o.n_sinks)
+                                            : fmt::format("window:{}", o.context));
+}
+
+// The length that the frequencies of `dynamic` are made for, in steps of a quarter of a power of two times
+// the original length: at each step the sequence is computed anew, so that no stale key stays.
+double step_length(const RopePlan& rope, double n_positions) {
+  double length = rope.original_context;
+  if (rope.method != RopeMethod::dynamic) return std::numeric_limits<double>::infinity();
+  for (double octave = length; length < n_positions; octave *= 2)
+    for (int quarter = 1; quarter <= 4 && length < n_positions; quarter++)
+      length = std::floor(octave * (4 + quarter) / 4);
+  return length;
+}
+
+uint32_t forms(const std::vector<AttentionPlan>& plans) {
+  uint32_t n = 1;
+  for (const AttentionPlan& plan : plans) n = std::max(n, plan.shape.n_key_forms());
+  return n;
 }
 
 SessionOptions checked(SessionOptions o, const Model& model) {
@@ -59,7 +104,9 @@ SessionOptions checked(SessionOptions o, const Model& model) {
   }
   require(o.context <= model.max_positions(), ErrorKind::usage,
           "a context of {} positions, the model has embeddings for {}", o.context, model.max_positions());
-  return settled(o);
+  o = settled(o);
+  settle_shift(o, model);
+  return o;
 }
 
 // The ring is as long as fits into a binding with one of each sequence; penalties look back at most that far.
@@ -105,11 +152,12 @@ MemoryNeed Session::memory_needed(const Caps& caps, const Config& c, std::span<c
   check_ranges(options);
   const SessionOptions o = settled(options);
   MemoryNeed need;
-  need.cache = KvCache::bytes_needed(caps, c.n_kv_heads, c.head_dim, cache_options(o));
+  need.cache = KvCache::bytes_needed(caps, c.n_kv_heads, c.head_dim, cache_options(o, key_forms(o.rope)));
   need.activations =
       Transformer::activation_bytes_needed(caps, c, layers, o.context, most_rows(o), o.logit_rows);
   const uint32_t rows = Activations::rows_that_fit(caps, c, layers, most_rows(o));
-  const CacheShape shape = KvCache::plan(caps, c.n_kv_heads, c.head_dim, cache_options(o)).shape;
+  const CacheShape shape =
+      KvCache::plan(caps, c.n_kv_heads, c.head_dim, cache_options(o, key_forms(o.rope))).shape;
   for (const auto& [phase, n] : {std::pair{Phase::prefill, std::min(o.prefill_chunk, rows)},
                                  {Phase::decode, std::bit_ceil(o.n_slots)}})
     need.scratch = std::max(
@@ -145,10 +193,18 @@ Session::Session(const Model& model, const SessionOptions& options)
     : model_(model),
       options_(checked(options, model)),
       rope_(model.plan_rope(options_.context, options_.rope)),
+      plans_(model.plan_attention(rope_, options_.pattern)),
+      rope_length_(step_length(rope_, 0)),
       stream_(model.device()),
-      cache_(model.device(), model.config().n_kv_heads, model.config().head_dim, cache_options(options_)),
-      transformer_(stream_, model, rope_, cache_, most_rows(options_), options_.logit_rows),
+      cache_(model.device(), model.config().n_kv_heads, model.config().head_dim,
+             cache_options(options_, forms(plans_))),
+      transformer_(stream_, model, plans_, cache_, most_rows(options_), options_.logit_rows),
       slots_(options_.n_slots) {
+  require(rope_.method != RopeMethod::dynamic ||
+              (options_.n_slots == 1 && options_.context_shift == ContextShift::none),
+          ErrorKind::usage,
+          "--rope-scaling dynamic follows one sequence's length: use it for one at a time, without "
+          "--context-shift");
   require(std::bit_ceil(options_.n_slots) <= transformer_.max_rows(), ErrorKind::usage,
           "{} sequences at a time: the activations of {} fit into a binding", options_.n_slots,
           transformer_.max_rows());
@@ -237,7 +293,7 @@ void Session::set_sampling(int index, const Sampling& s) {
   settings.seed_low = static_cast<uint32_t>(s.seed);
   settings.seed_high = static_cast<uint32_t>(s.seed >> 32);
   settings.sequence = s.sequence;
-  settings.end_position = cache_.context();
+  settings.end_position = cache_.limit();
   settings.ignore_end = s.ignore_end;
   const Tensor& to = decode_.sampling.settings;
   std::memcpy(to.host<uint32_t>().data() + slot * kSampleWords, &settings, sizeof settings);
@@ -271,7 +327,7 @@ void Session::check_ids(std::span<const int> ids) const {
 
 void Session::check_room(int slot, size_t n) const {
   const size_t have = get(slot).tokens.size();
-  require(have + n <= cache_.context(), ErrorKind::usage,
+  require(have + n <= cache_.limit(), ErrorKind::usage,
           "the prompt has {} tokens{}, the context {}: try -c {} or a shorter prompt", n,
           have ? fmt::format(" after {} earlier ones", have) : "", cache_.context(), have + n);
 }
@@ -319,7 +375,9 @@ uint64_t Session::run(const StepShape& shape) {
 
 // Whole pages that another sequence has computed with the prefill kernels from the same tokens.
 uint32_t Session::share_prefix(int slot, std::span<const int> ids) {
-  if (!options_.share_prefixes || !slots_[static_cast<size_t>(slot)].tokens.empty()) return 0;
+  if (!options_.share_prefixes || options_.context_shift != ContextShift::none ||
+      !slots_[static_cast<size_t>(slot)].tokens.empty())
+    return 0;
   uint32_t best = 0, from = 0;
   for (uint32_t other = 0; other < slots_.size(); other++) {
     const Slot& s = slots_[other];
@@ -348,6 +406,7 @@ void Session::prefill(int slot, std::span<const int> ids, const PrefillOptions& 
   stream_.wait();
   const auto start = Clock::now();
   clear_status(slot);
+  follow_length(slot, static_cast<uint32_t>(s.tokens.size() + all.size()));
   Slot before = s;
   const bool contiguous = s.n_prefilled == s.tokens.size();
   try {
@@ -360,6 +419,24 @@ void Session::prefill(int slot, std::span<const int> ids, const PrefillOptions& 
   if (contiguous) s.n_prefilled = n_tokens(slot);
   statistics_.prefill_tokens += all.size();
   statistics_.prefill_seconds += seconds_since(start);
+}
+
+// `dynamic`: frequencies for a sequence of so many positions; what was computed with others is computed anew.
+void Session::follow_length(int slot, uint32_t n_positions) {
+  const double length = step_length(rope_, n_positions);
+  Slot& s = slots_[static_cast<size_t>(slot)];
+  if (length == rope_length_ || (length < rope_length_ && !s.tokens.empty())) return;
+  stream_.wait();
+  transformer_.retune(inv_freq_at(rope_, rope_length_), inv_freq_at(rope_, length));
+  rope_length_ = length;
+  if (s.tokens.empty()) return;
+  const Slot before = s;
+  cache_.truncate(static_cast<uint32_t>(slot), 0);
+  s.tokens.clear();
+  prefill_all(slot, before.tokens, {.sample = false, .progress = {}, .on_logits = {}});
+  s.next = before.next;
+  s.emitted = before.emitted;
+  s.n_prefilled = n_tokens(slot);
 }
 
 // Makes cache and ring what they were when the sequence had its present tokens.
@@ -443,6 +520,7 @@ std::vector<float> Session::decode(int slot, int id) {
   stream_.wait();
   clear_status(slot);
   const auto position = static_cast<uint32_t>(s.tokens.size());
+  follow_length(slot, position + 1);
   cache_.reserve(static_cast<uint32_t>(slot), position + 1);
   write_row(decode_.rows, 0, {static_cast<uint32_t>(id), static_cast<uint32_t>(slot), position, 1});
   write_ring(slot, position, id);
@@ -480,10 +558,11 @@ void Session::generate(std::span<const int> slots, uint32_t max_tokens, const On
   const auto start = Clock::now();
   while (true) {
     std::erase_if(active, [&](const Active& a) {
-      return a.stopped || a.left == 0 || n_tokens(a.slot) >= cache_.context();
+      return a.stopped || a.left == 0 || n_tokens(a.slot) >= cache_.limit();
     });
     if (active.empty()) break;
     try {
+      for (const Active& a : active) follow_length(a.slot, n_tokens(a.slot) + 1);
       decode_round(active, on_token);
     } catch (...) {
       for (const Active& a : active) roll_back(a.slot);
@@ -508,7 +587,9 @@ void Session::decode_round(std::vector<Active>& active, const OnToken& on_token)
     base.push_back(position);
     write_row(decode_.rows, i,
               {static_cast<uint32_t>(*s.next), static_cast<uint32_t>(active[i].slot), position, 1});
-    steps = std::min({steps, active[i].left, cache_.context() - position});
+    steps = std::min({steps, active[i].left, cache_.limit() - position});
+    if (rope_length_ < cache_.limit())
+      steps = std::min(steps, static_cast<uint32_t>(rope_length_) - position);
     deepest = std::max(deepest, position);
   }
   const auto ring = decode_.sampling.tokens.host<uint32_t>();

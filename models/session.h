@@ -12,6 +12,8 @@
 
 namespace spindle {
 
+enum class ContextShift { none, sinks, window };
+
 struct SessionOptions {
   uint32_t context = 0;  // positions of a sequence; 0: what the model was trained for, if it fits
   uint32_t n_slots = 1;  // sequences at a time, up to 32
@@ -20,8 +22,13 @@ struct SessionOptions {
   uint32_t page_tokens = 64;  // 16 to 256, a power of two
   DType k_type = DType::f16, v_type = DType::f16;
   uint32_t steps_in_flight = 4;  // decode steps submitted before the first one's token is read
-  RopeRequest rope;              // how positions are extended, instead of what the file says
-  bool share_prefixes = true;    // whole pages of a prompt that another sequence has computed already
+  AttentionPattern pattern;      // instead of every key, for study
+  // Past the context the sequence goes on: the oldest positions are given up, but for the first ones of
+  // `sinks`.
+  ContextShift context_shift = ContextShift::none;
+  uint32_t n_sinks = 4;
+  RopeRequest rope;            // how positions are extended, instead of what the file says
+  bool share_prefixes = true;  // whole pages of a prompt that another sequence has computed already
 };
 
 // Defaults are llama.cpp's.
@@ -135,6 +142,7 @@ class Session {
   void check_status(int slot);
   void clear_status(int slot);
   void roll_back(int slot);
+  void follow_length(int slot, uint32_t n_positions);
   uint64_t run(const StepShape& shape);  // records if the shape is new, and submits
   StepShape shape_for(Phase phase, uint32_t rows, uint32_t n_positions) const;
   void decode_round(std::vector<Active>& active, const OnToken& on_token);
@@ -144,6 +152,8 @@ class Session {
   const Model& model_;
   SessionOptions options_;
   RopePlan rope_;
+  std::vector<AttentionPlan> plans_;  // by layer
+  double rope_length_;                // of the sequence that the frequencies are made for
   Stream stream_;
   KvCache cache_;
   Transformer transformer_;

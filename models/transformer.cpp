@@ -79,40 +79,33 @@ void Activations::place(Arena& arena, const Caps& caps, const Config& c, std::sp
     arena.add(logits_[i], DType::f32, std::min(part, max_logit_rows_ - i * part), c.vocab_size);
 }
 
-Transformer::Transformer(Stream& stream, const Model& model, const RopePlan& rope, const KvCache& cache,
-                         uint32_t max_rows, uint32_t max_logit_rows)
+Transformer::Transformer(Stream& stream, const Model& model, std::vector<AttentionPlan> plans,
+                         const KvCache& cache, uint32_t max_rows, uint32_t max_logit_rows)
     : stream_(stream),
       model_(model),
-      rope_(rope),
+      plans_(std::move(plans)),
       cache_(cache),
       layers_(layers_of(model.architecture(), model.config())) {
+  const Config& c = model.config();
   arena_ = Arena(stream.device(), Memory::device, "activations");
-  place(arena_, stream.caps(), model.config(), layers_, max_rows, max_logit_rows);
+  place(arena_, stream.caps(), c, layers_, max_rows, max_logit_rows);
   arena_.allocate();
-
-  for (const Layer& layer : layers_) layer_rope_.push_back(rope_table(layer.attention));
-}
-
-uint32_t Transformer::rope_table(const AttentionBlock& attention) {
-  if (attention.rope == Rope::none) return 0;
-  const double base = attention.unscaled_rope_base;
-  for (uint32_t i = 0; i < rope_tables_.size(); i++)
-    if (rope_tables_[i].unscaled_base == base) return i;
-  const uint32_t cols = model_.config().n_rot;
-  const std::vector<float> table = base > 0
-                                       ? make_rope_table(rope_frequencies(cols, base), 1, cache_.context())
-                                       : make_rope_table(rope_.inv_freq, rope_.magnitude, cache_.context());
-  Buffer buffer(stream_.device(), table.size() * 4, Memory::device, "rotary table");
-  rope_tables_.push_back({base, std::move(buffer), {}});
-  RopeTable& made = rope_tables_.back();
-  made.table = Tensor(made.buffer, DType::f32, static_cast<uint32_t>(table.size()) / cols, cols);
-  stream_.upload(made.table, std::as_bytes(std::span(table)));
-  return static_cast<uint32_t>(rope_tables_.size() - 1);
+  uint32_t versions = 1, forms = 1;
+  for (const AttentionPlan& plan : plans_) {
+    versions = std::max(versions, plan.shape.n_queries());
+    forms = std::max(forms, plan.shape.n_key_forms());
+    add_attention(plan);
+  }
+  attention_arena_ = Arena(stream.device(), Memory::device, "rotated queries");
+  if (versions > 1)
+    attention_arena_.add(queries_, DType::f32, versions * max_rows_, c.max_heads() * c.head_dim);
+  if (forms > 1) attention_arena_.add(k2_, DType::f32, max_rows_, c.max_kv_heads() * c.head_dim);
+  if (versions > 1 || forms > 1) attention_arena_.allocate();
 }
 
 uint64_t Transformer::activation_bytes() const {
-  uint64_t bytes = arena_.bytes();
-  for (const RopeTable& table : rope_tables_) bytes += table.buffer.bytes();
+  uint64_t bytes = arena_.bytes() + attention_arena_.bytes();
+  for (const Buffer& buffer : table_buffers_) bytes += buffer.bytes();
   return bytes;
 }
 
@@ -135,7 +128,7 @@ uint64_t Transformer::scratch_bytes_needed(const Caps& caps, const Config& c, co
   for (uint32_t i = 0; i < c.n_layers; i++) {
     CacheShape of_layer = cache;
     of_layer.n_kv_heads = c.n_kv_heads[i];
-    const AttentionShape attention{c.n_heads[i], 1.0f};
+    const AttentionShape attention{.n_heads = c.n_heads[i], .scale = 1};
     most = std::max(most,
                     attention_scratch_bytes(caps, shape.phase, shape.rows, of_layer, attention, shape.depth));
   }
@@ -143,7 +136,11 @@ uint64_t Transformer::scratch_bytes_needed(const Caps& caps, const Config& c, co
 }
 
 uint64_t Transformer::scratch_bytes(const StepShape& shape) const {
-  return scratch_bytes_needed(stream_.caps(), model_.config(), cache_.shape(0), shape);
+  uint64_t most = 0;
+  for (uint32_t i = 0; i < plans_.size(); i++)
+    most = std::max(most, attention_scratch_bytes(stream_.caps(), shape.phase, shape.rows, cache_.shape(i),
+                                                  plans_[i].shape, shape.depth));
+  return std::min(most, stream_.caps().max_allocation_bytes);  // with less, attention takes more dispatches
 }
 
 void Transformer::reserve(const StepShape& shape) {

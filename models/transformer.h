@@ -3,9 +3,11 @@
 #define SPINDLE_MODELS_TRANSFORMER_H
 #include <compare>
 #include <deque>
+#include <map>
 #include <span>
 #include <vector>
 
+#include "models/attention_plan.h"
 #include "models/kv_cache.h"
 #include "models/model.h"
 #include "runtime/arena.h"
@@ -65,7 +67,8 @@ struct Activations {
 
 class Transformer : private Activations {
  public:
-  Transformer(Stream& stream, const Model& model, const RopePlan& rope, const KvCache& cache,
+  // plans: one a layer.
+  Transformer(Stream& stream, const Model& model, std::vector<AttentionPlan> plans, const KvCache& cache,
               uint32_t max_rows, uint32_t max_logit_rows);
   // Activations and rotary tables, and the attention's scratch memory for steps of that shape.
   static uint64_t activation_bytes_needed(const Caps& caps, const Config& config,
@@ -86,6 +89,8 @@ class Transformer : private Activations {
   // invalid.
   bool serves(const StepShape& shape) const { return scratch_bytes(shape) <= scratch_.bytes(); }
   void reserve(const StepShape& shape);
+  // Tables of rotations by the frequencies `from` become such by `to`; recordings stay valid.
+  void retune(const std::vector<double>& from, const std::vector<double>& to);
 
  private:
   // The activation buffer's first rows, as wide as they are this time.
@@ -100,21 +105,41 @@ class Transformer : private Activations {
   // Rows of n_heads heads; without a norm nothing happens.
   void norm(Tensor y, Tensor x, const Norm& norm, const NormWeights& weights, uint32_t n_heads = 1);
   MatmulInput input(const StepShape& shape, Tensor x, std::initializer_list<const Weight*> weights);
-  uint32_t rope_table(const AttentionBlock& attention);
+  // Rotates x, [rows, n_heads heads], to y from first_row on, as `form` says.
+  void rotate(uint32_t i, Tensor y, Tensor x, Tensor rows, uint32_t n_heads, Tensor table,
+              const RotaryForm& form, bool is_query, uint32_t first_row = 0);
+  void add_attention(const AttentionPlan& plan);
+  Tensor rope_table(const AttentionPlan& plan, const RotaryForm& form);
+  Tensor upload(std::span<const std::byte> bytes, DType type, uint32_t cols, const char* purpose);
   uint64_t scratch_bytes(const StepShape& shape) const;
 
   Stream& stream_;
   const Model& model_;
-  const RopePlan rope_;
+  const std::vector<AttentionPlan> plans_;  // by layer
   const KvCache& cache_;
   std::vector<Layer> layers_;
-  struct RopeTable {
-    double unscaled_base;  // 0: the model's plan
-    Buffer buffer;
+  // What a layer's attention reads beside activations: tables of rotations by version of q and form of K, and
+  // attention_table().
+  struct AttentionTables {
+    std::vector<Tensor> queries, keys;
     Tensor table;
   };
-  std::deque<RopeTable> rope_tables_;  // tensors point at the buffers
-  std::vector<uint32_t> layer_rope_;   // by layer; of rope_tables_
+  std::vector<AttentionTables> tables_;  // by layer
+  struct RopeTable {
+    std::vector<double> inv_freq;
+    double magnitude, scale, phase;
+    uint32_t max_position;
+    Tensor table;
+    bool operator==(const RopeTable& o) const {
+      return inv_freq == o.inv_freq && magnitude == o.magnitude && scale == o.scale && phase == o.phase &&
+             max_position == o.max_position;
+    }
+  };
+  std::vector<RopeTable> rope_tables_;
+  std::map<std::vector<uint32_t>, Tensor> attention_tables_;
+  std::deque<Buffer> table_buffers_;  // tensors point at them
+  Arena attention_arena_;
+  Tensor queries_, k2_;  // f32 [versions * max rows, ...], [max rows, ...]: where layers have several
   Arena arena_;
   Buffer scratch_;
 };

@@ -1,6 +1,7 @@
 // The attention block of a layer: q, k, v, rotation, cache, attention, output.
 #include <algorithm>
-#include <cmath>
+#include <bit>
+#include <cassert>
 
 #include "models/transformer.h"
 #include "shaders/attention/attention.h"
@@ -10,13 +11,76 @@
 
 namespace spindle {
 
+Tensor Transformer::upload(std::span<const std::byte> bytes, DType type, uint32_t cols, const char* purpose) {
+  const Buffer& buffer = table_buffers_.emplace_back(stream_.device(), bytes.size(), Memory::device, purpose);
+  const Tensor t(buffer, type, static_cast<uint32_t>(bytes.size() / 4 / cols), cols);
+  stream_.upload(t, bytes);
+  return t;
+}
+
+Tensor Transformer::rope_table(const AttentionPlan& plan, const RotaryForm& form) {
+  const PositionMap& m = form.map;
+  const uint64_t largest = uint64_t{m.modulo ? m.modulo - 1 : cache_.limit()} / m.divide + m.offset;
+  RopeTable wanted{plan.inv_freq,
+                   plan.magnitude,
+                   form.scale,
+                   form.phase,
+                   static_cast<uint32_t>(std::min<uint64_t>(largest, m.cap)),
+                   {}};
+  if (const auto found = std::ranges::find(rope_tables_, wanted); found != rope_tables_.end())
+    return found->table;
+  const std::vector<float> table =
+      make_rope_table(plan.inv_freq, plan.magnitude, wanted.max_position, form.scale, form.phase);
+  wanted.table = upload(std::as_bytes(std::span(table)), DType::f32, model_.config().n_rot, "rotary table");
+  rope_tables_.push_back(wanted);
+  return wanted.table;
+}
+
+void Transformer::retune(const std::vector<double>& from, const std::vector<double>& to) {
+  for (RopeTable& t : rope_tables_) {
+    if (t.inv_freq != from) continue;
+    t.inv_freq = to;
+    const std::vector<float> table = make_rope_table(to, t.magnitude, t.max_position, t.scale, t.phase);
+    stream_.upload(t.table, std::as_bytes(std::span(table)));
+  }
+}
+
+void Transformer::add_attention(const AttentionPlan& plan) {
+  AttentionTables& t = tables_.emplace_back();
+  for (const RotaryForm& form : plan.queries) t.queries.push_back(rope_table(plan, form));
+  for (const RotaryForm& form : plan.keys) t.keys.push_back(rope_table(plan, form));
+  const std::vector<uint32_t> words = attention_table(plan.shape);
+  if (words.empty()) return;
+  Tensor& table = attention_tables_[words];
+  if (!table)
+    table = upload(std::as_bytes(std::span(words)), DType::u32, static_cast<uint32_t>(words.size()),
+                   "attention table");
+  t.table = table;
+}
+
+void Transformer::rotate(uint32_t i, Tensor y, Tensor x, Tensor rows, uint32_t n_heads, Tensor table,
+                         const RotaryForm& form, bool is_query, uint32_t first_row) {
+  const Config& c = model_.config();
+  const Temperature& t = plans_[i].temperature;
+  const auto layout =
+      layers_[i].attention.rope == Rope::interleaved ? RopeLayout::interleaved : RopeLayout::half_split;
+  RopeTemperature temperature;
+  if (is_query && t.slope != 0)
+    temperature = {static_cast<float>(t.base), static_cast<float>(t.slope), t.offset, t.width};
+  rope(stream_, y, x, rows, table, {n_heads, c.head_dim, c.n_rot, layout},
+       {form.map.modulo, form.map.divide, form.map.offset, form.map.cap}, temperature, first_row);
+}
+
 void Transformer::attend(uint32_t i, const StepShape& shape, Tensor rows, Tensor y, Tensor x) {
   const Config& c = model_.config();
   const AttentionBlock& a = layers_[i].attention;
+  const AttentionPlan& plan = plans_[i];
+  const AttentionTables& tables = tables_[i];
   const LayerWeights& w = model_.weights().layer(i);
   const uint32_t heads = c.n_heads[i], kv_heads = c.n_kv_heads[i];
-  const Tensor q = view(q_, shape, heads * c.head_dim), k = view(k_, shape, kv_heads * c.head_dim),
-               v = view(v_, shape, kv_heads * c.head_dim), attended = view(attended_, shape, q.cols);
+  const Tensor k = view(k_, shape, kv_heads * c.head_dim), v = view(v_, shape, kv_heads * c.head_dim);
+  Tensor q = view(q_, shape, heads * c.head_dim);
+  const Tensor attended = view(attended_, shape, q.cols);
 
   const MatmulInput from = input(shape, x, {&w.q.weight, &w.k.weight, &w.v.weight});
   matmul(stream_, shape.phase, q, w.q.weight, from, w.q.bias);
@@ -26,19 +90,32 @@ void Transformer::attend(uint32_t i, const StepShape& shape, Tensor rows, Tensor
     for (const Tensor& t : {q, k, v}) limit(stream_, t, t, 1, Limit::clamp, static_cast<float>(a.clamp_qkv));
   norm(q, q, a.q_norm, w.q_norm, heads);
   norm(k, k, a.k_norm, w.k_norm, kv_heads);
-  if (a.rope != Rope::none) {
-    const Tensor table = rope_tables_[layer_rope_[i]].table;
-    const auto layout = a.rope == Rope::interleaved ? RopeLayout::interleaved : RopeLayout::half_split;
-    rope(stream_, q, rows, table, {heads, c.head_dim, c.n_rot, layout});
-    rope(stream_, k, rows, table, {kv_heads, c.head_dim, c.n_rot, layout});
+
+  const uint32_t versions = plan.shape.n_queries();
+  Tensor k2;
+  if (!plan.queries.empty()) {
+    const Tensor raw = q;
+    if (versions > 1) {
+      q = view(queries_, shape, raw.cols);
+      q.rows *= versions;
+    }
+    for (uint32_t version = 0; version < versions; version++)
+      rotate(i, q, raw, rows, heads, tables.queries[version], plan.queries[version], true,
+             version * shape.rows);
+    if (plan.shape.n_key_forms() > 1) {
+      k2 = view(k2_, shape, k.cols);
+      rotate(i, k2, k, rows, kv_heads, tables.keys[1], plan.keys[1], false);
+    }
+    rotate(i, k, k, rows, kv_heads, tables.keys[0], plan.keys[0], false);
   }
-  const std::vector<CacheSegment> segments = cache_.segments(i, shape.segments);
+  std::vector<CacheSegment> segments = cache_.segments(i, shape.segments);
   const uint32_t depth = std::min(shape.depth, segments.back().first_position + segments.back().n_positions);
-  cache_append(stream_, segments, cache_.shape(i), k, v, rows, cache_.page_table());
-  const double scale = a.scale != 0 ? a.scale : 1 / std::sqrt(static_cast<double>(c.head_dim));
+  if (!k2)  // this layer has one form of K
+    for (CacheSegment& segment : segments) segment.k2 = {};
+  cache_append(stream_, segments, cache_.shape(i), k, v, rows, cache_.page_table(), k2);
   attention(stream_, shape.phase, attended, {}, q, rows, cache_.page_table(), segments, cache_.shape(i),
-            {heads, static_cast<float>(scale)}, depth,
-            Tensor(scratch_, DType::u32, 1, static_cast<uint32_t>(scratch_.bytes() / 4)));
+            plan.shape, depth, Tensor(scratch_, DType::u32, 1, static_cast<uint32_t>(scratch_.bytes() / 4)),
+            tables.table);
   matmul(stream_, shape.phase, y, w.output.weight, input(shape, attended, {&w.output.weight}), w.output.bias);
   norm(y, y, a.post_norm, w.attention_post_norm);
 }

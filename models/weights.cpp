@@ -172,6 +172,8 @@ bool Weights::plan(Plan& plan, const Config& c, const Architecture& architecture
     plan.projection(prefix, a.k, kv_dim, c.dim, w.k);
     plan.projection(prefix, a.v, kv_dim, c.dim, w.v);
     plan.projection(prefix, a.output, c.dim, q_dim, w.output);
+    if (!a.sinks.empty()) plan.use(prefix + a.sinks + ".weight");
+    if (!a.relative_bias.empty()) plan.use(a.relative_bias + ".weight");
     plan.norm(prefix, a.q_norm, c.n_heads[i], c.head_dim, w.q_norm);
     plan.norm(prefix, a.k_norm, c.n_kv_heads[i], c.head_dim, w.k_norm);
     plan.norm(prefix, a.post_norm, 1, c.dim, w.attention_post_norm);
@@ -185,7 +187,8 @@ bool Weights::plan(Plan& plan, const Config& c, const Architecture& architecture
     }
     plan.norm(prefix, f.post_norm, 1, c.dim, w.feed_forward_post_norm);
   }
-  plan.use("rope_freqs.weight");  // read by the model
+  for (const char* name : {"rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight"})
+    plan.use(name);  // read by the model
   return tied;
 }
 

@@ -7,6 +7,7 @@
 #include <random>
 #include <set>
 
+#include "models/model.h"
 #include "shaders/activation/activation.h"
 #include "shaders/add/add.h"
 #include "shaders/attention/attention.h"
@@ -24,7 +25,8 @@
 
 namespace spindle::test {
 
-ReferenceModel::ReferenceModel(const Gguf& file)
+ReferenceModel::ReferenceModel(const Gguf& file, uint32_t context, const RopeRequest& person,
+                               const AttentionPattern& pattern)
     : config_(read_config(file)), architecture_(get_architecture(config_.architecture)) {
   for (const GgufTensor& t : file.tensors()) {
     std::vector<std::byte> bytes(t.bytes);
@@ -34,10 +36,15 @@ ReferenceModel::ReferenceModel(const Gguf& file)
   config_.vocab_size = static_cast<uint32_t>(file.get_tensor("token_embd.weight").dims[1]);
   ends_ = architecture_.ends(config_);
   RopeRequest request = config_.rope;
-  request.divisors =
-      read_rope_divisors(file, config_.n_rot)
-          .choose(config_.context_length, request.original_context.value_or(config_.context_length));
-  rope_ = plan_rope({config_.head_dim, config_.n_rot, config_.rope_base, config_.context_length}, request);
+  const RopeDivisors divisors = read_rope_divisors(file, config_.n_rot);
+  if (context == 0) context = config_.context_length;
+  request.divisors = divisors.choose(context, request.original_context.value_or(config_.context_length));
+  if (!request.method && !divisors.long_texts.empty()) request.method = RopeMethod::longrope;
+  rope_ = plan_rope({config_.head_dim, config_.n_rot, config_.rope_base, config_.context_length},
+                    override_rope(without_foreign(request), person));
+  HostTensors host;
+  for (const auto& [name, values] : tensors_) host[name].assign(values.begin(), values.end());
+  plans_ = plan_attention(layers_of(architecture_, config_), config_, rope_, pattern, host);
 }
 
 std::span<const double> ReferenceModel::find(const std::string& name) const {
@@ -93,53 +100,38 @@ ReferenceModel::Values ReferenceModel::attend(uint32_t i, const AttentionBlock& 
     for (Values* t : {&q, &k, &v}) reference::limit(*t, *t, 1, Limit::clamp, a.clamp_qkv);
   q = norm(q, prefix, a.q_norm, q_dim);
   k = norm(k, prefix, a.k_norm, kv_dim);
-  if (a.rope != Rope::none) {
+  // Every version of q and every form of k, rotated by positions that may be fractions.
+  const AttentionPlan& plan = plans_[i];
+  const auto rotated = [&](Values t, uint32_t heads, const RotaryForm& form, bool is_query) {
     const auto layout = a.rope == Rope::interleaved ? RopeLayout::interleaved : RopeLayout::half_split;
-    const std::vector<double> own = rope_frequencies(c.n_rot, a.unscaled_rope_base);
-    const bool scaled = a.unscaled_rope_base == 0;
-    for (const auto& [t, heads] : {std::pair{&q, c.n_heads[i]}, {&k, c.n_kv_heads[i]}})
-      reference::rope(*t, positions, scaled ? rope_.inv_freq : own, scaled ? rope_.magnitude : 1,
-                      {heads, c.head_dim, c.n_rot, layout});
+    std::vector<double> at;
+    for (uint32_t p : positions) at.push_back(form.map(p) * form.scale + form.phase);
+    reference::rope(t, at, plan.inv_freq, plan.magnitude, {heads, c.head_dim, c.n_rot, layout});
+    const Temperature& temperature = plan.temperature;
+    for (size_t e = 0; is_query && temperature.slope != 0 && e < t.size(); e++) {
+      const double p = positions[e / (size_t{heads} * c.head_dim)];
+      t[e] *= std::max(
+          1.0, temperature.base + temperature.slope *
+                                      std::log(1 + std::floor((p + temperature.offset) / temperature.width)));
+    }
+    return t;
+  };
+  Values queries = q, k2;
+  if (!plan.queries.empty()) {
+    queries.clear();
+    for (uint32_t version = 0; version < plan.shape.n_queries(); version++) {
+      const Values one = rotated(q, c.n_heads[i], plan.queries[version], true);
+      queries.insert(queries.end(), one.begin(), one.end());
+    }
+    if (plan.shape.n_key_forms() > 1) k2 = rotated(k, c.n_kv_heads[i], plan.keys[1], false);
+    k = rotated(k, c.n_kv_heads[i], plan.keys[0], false);
   }
   Values y(q.size());
   CacheShape cache;
   cache.n_kv_heads = c.n_kv_heads[i];
   cache.head_dim = c.head_dim;
-  const double scale = a.scale != 0 ? a.scale : 1 / std::sqrt(static_cast<double>(c.head_dim));
-  reference::attention({y, {}, q, k, v, {}, positions}, cache,
-                       {.n_heads = c.n_heads[i], .scale = static_cast<float>(scale)});
+  reference::attention({y, {}, queries, k, v, k2, positions}, cache, plan.shape);
   return norm(project(y, prefix, a.output, c.dim), prefix, a.post_norm, c.dim);
-}
-
-ReferenceModel::Values ReferenceModel::experts(const std::string& prefix, const FeedForward& f,
-                                               const Values& x) const {
-  const Experts& e = f.experts;
-  const uint32_t dim = config_.dim;
-  std::vector<uint32_t> ids(x.size() / dim * e.used);
-  Values weights(ids.size());
-  reference::expert_route(ids, weights, project(x, prefix, e.router, e.count), e.used, e.renormalise,
-                          e.scale);
-  const auto product = [&](const Values& from, const std::string& name, uint32_t n) {
-    Values w;
-    for (uint32_t i = 0; i < (e.separate ? e.count : 1); i++) {
-      const Values& more = tensor(prefix + name + (e.separate ? fmt::format(".{}", i) : "") + ".weight");
-      w.insert(w.end(), more.begin(), more.end());
-    }
-    Values y(ids.size() * n);
-    reference::expert_matmul(y, w, from, {}, ids, e.count, static_cast<uint32_t>(w.size() / e.count / n));
-    return y;
-  };
-  Values hidden = product(x, e.gate, e.dim), shared, gate;
-  reference::activation(hidden, f.activation, hidden, product(x, e.up, e.dim));
-  if (e.shared_dim) {
-    Values beside = project(x, prefix, e.shared_gate, e.shared_dim);
-    reference::activation(beside, f.activation, beside, project(x, prefix, e.shared_up, e.shared_dim));
-    shared = project(beside, prefix, e.shared_down, dim);
-    if (!e.shared_router.name.empty()) gate = project(x, prefix, e.shared_router, 1);
-  }
-  Values y(x.size());
-  reference::expert_sum(y, product(hidden, e.down, dim), weights, shared, gate);
-  return y;
 }
 
 ReferenceModel::Values ReferenceModel::feed_forward(uint32_t i, const FeedForward& f, const Values& x) const {

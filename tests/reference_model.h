@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "models/architecture.h"
+#include "models/attention_plan.h"
 #include "models/gguf.h"
 #include "models/positions_file.h"
 #include "runtime/dtype.h"
@@ -18,7 +19,9 @@ namespace spindle::test {
 
 class ReferenceModel {
  public:
-  explicit ReferenceModel(const Gguf& file);
+  // As a session with so long a context and these wishes would compute it; 0: the trained context.
+  explicit ReferenceModel(const Gguf& file, uint32_t context = 0, const RopeRequest& person = {},
+                          const AttentionPattern& pattern = {});
 
   // Logits [ids, vocabulary] after every token of a text.
   std::vector<double> logits(std::span<const int> ids) const;
@@ -41,6 +44,7 @@ class ReferenceModel {
   Architecture architecture_;
   Ends ends_;
   RopePlan rope_;
+  std::vector<AttentionPlan> plans_;
   std::map<std::string, Values> tensors_;
 };
 

@@ -1,5 +1,5 @@
-// OLMoE: Llama with norms over all of q and all of k, rotated halves, and experts whose weights are those of a
-// softmax over all.
+// OLMoE: Llama with norms over all of q and all of k, rotated halves, and experts whose weights are those of
+// a softmax over all.
 #include "models/architecture.h"
 
 namespace spindle {

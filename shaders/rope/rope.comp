@@ -25,10 +25,15 @@ void main() {
   float c = scale, s = 0;
   uint first = 2 * pair, second = 2 * pair + 1;  // not rotated
   if (pair < p.n_pairs) {
-    const vec2 lo = table[(at % ROPE_STEP) * p.n_pairs + pair];
-    const vec2 hi = table[(ROPE_STEP + at / ROPE_STEP) * p.n_pairs + pair];
-    c = scale * (lo.x * hi.x - lo.y * hi.y);
-    s = scale * (lo.x * hi.y + lo.y * hi.x);
+    const vec2 lo = table[at % ROPE_STEP * p.n_pairs + pair];
+    const vec2 mid = table[(ROPE_STEP + at / ROPE_STEP % ROPE_STEP) * p.n_pairs + pair];
+    vec2 angle = vec2(lo.x * mid.x - lo.y * mid.y, lo.x * mid.y + lo.y * mid.x);
+    if (at >= ROPE_STEP * ROPE_STEP) {
+      const vec2 hi = table[(2 * ROPE_STEP + at / (ROPE_STEP * ROPE_STEP)) * p.n_pairs + pair];
+      angle = vec2(angle.x * hi.x - angle.y * hi.y, angle.x * hi.y + angle.y * hi.x);
+    }
+    c = scale * angle.x;
+    s = scale * angle.y;
     if (p.half_split != 0) {
       first = pair;
       second = pair + p.n_pairs;
@@ -36,8 +41,9 @@ void main() {
   }
   for (uint head = 0; head < p.n_heads; head++) {
     const uint from = (row * p.n_heads + head) * p.head_dim;
+    const uint to = ((p.first_row + row) * p.n_heads + head) * p.head_dim;
     const float a = x[from + first], b = x[from + second];
-    y[from + first] = a * c - b * s;
-    y[from + second] = a * s + b * c;
+    y[to + first] = a * c - b * s;
+    y[to + second] = a * s + b * c;
   }
 }

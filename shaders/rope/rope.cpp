@@ -26,26 +26,28 @@ std::vector<float> make_rope_table(std::span<const double> inv_freq, double magn
   table.reserve(size_t{2} * n * inv_freq.size());
   for (uint32_t i = 0; i < n; i++)
     for (double f : inv_freq) {
-      const bool lo = i < kRopeStep;  // rows for the low part of a position carry magnitude and phase
-      const double position = lo ? i : static_cast<double>(i - kRopeStep) * kRopeStep;
-      const double angle = f * (position * scale + (lo ? phase : 0));
-      table.push_back(static_cast<float>((lo ? magnitude : 1) * std::cos(angle)));
-      table.push_back(static_cast<float>((lo ? magnitude : 1) * std::sin(angle)));
+      const uint32_t digit = std::min(i / kRopeStep, 2u);  // rows of the lowest carry magnitude and phase
+      const double position = (i - digit * kRopeStep) * std::pow(double{kRopeStep}, digit);
+      const double angle = f * (position * scale + (digit == 0 ? phase : 0));
+      table.push_back(static_cast<float>((digit == 0 ? magnitude : 1) * std::cos(angle)));
+      table.push_back(static_cast<float>((digit == 0 ? magnitude : 1) * std::sin(angle)));
     }
   return table;
 }
 
 void rope(Stream& stream, Tensor y, Tensor x, Tensor rows, Tensor table, const RopeShape& shape,
-          const RopeForm& form, const RopeTemperature& temperature) {
+          const RopeForm& form, const RopeTemperature& temperature, uint32_t first_row) {
   assert(x.cols == shape.n_heads * shape.head_dim && rows.rows >= x.rows && rows.cols == 4);
-  assert(y.cols == x.cols && y.rows == x.rows && form.divide > 0 && temperature.width > 0);
+  assert(y.cols == x.cols && y.rows >= first_row + x.rows && form.divide > 0 && temperature.width > 0);
   assert(shape.n_rot % 2 == 0 && shape.n_rot <= shape.head_dim && shape.head_dim % 2 == 0);
-  assert(table.cols == shape.n_rot && table.rows > kRopeStep);
+  assert(table.cols == shape.n_rot && table.rows > 2 * kRopeStep);
   const KernelSpec spec = kernel(stream.caps());
-  const bool in_place = y.buffer == x.buffer && y.offset_bytes == x.offset_bytes && temperature.slope == 0;
+  const bool in_place =
+      y.buffer == x.buffer && y.offset_bytes == x.offset_bytes && first_row == 0 && temperature.slope == 0;
   const RopeParameters p{x.rows,
                          shape.n_heads,
                          shape.head_dim,
+                         first_row,
                          shape.n_rot / 2,
                          in_place ? shape.n_rot / 2 : shape.head_dim / 2,
                          shape.layout == RopeLayout::half_split ? 1u : 0u,

@@ -2,7 +2,7 @@
 #ifndef SPINDLE_SHADERS_ROPE_H
 #define SPINDLE_SHADERS_ROPE_H
 #include "shaders/common/glsl.h"
-#define ROPE_STEP 256
+#define ROPE_STEP 256u
 #ifdef __cplusplus
 #include <span>
 
@@ -12,6 +12,7 @@ namespace spindle {
 
 struct RopeParameters {
   uint n_rows, n_heads, head_dim;
+  uint first_row;                    // of y
   uint n_pairs;                      // rotated pairs of a head
   uint n_lanes;                      // pairs of a head that are written
   uint half_split;                   // pair t is (t, t + n_pairs), else (2t, 2t + 1)
@@ -42,19 +43,23 @@ struct RopeTemperature {
   uint32_t offset = 0, width = 1;
 };
 
-// y, x: f32 [rows, n_heads * head_dim], y may be x; rows: u32 [rows, 4]; table: f32 [.., n_rot] of
-// make_rope_table, for the largest position that the form gives. Rows not in use are left alone.
+// y: f32 [first_row + rows, n_heads * head_dim], from first_row on; x: f32 [rows, n_heads * head_dim], y may
+// be x; rows: u32 [rows, 4]; table: f32 [.., n_rot] of make_rope_table, for the largest position that the
+// form gives. Rows not in use are left alone.
 void rope(Stream& stream, Tensor y, Tensor x, Tensor rows, Tensor table, const RopeShape& shape,
-          const RopeForm& form = {}, const RopeTemperature& temperature = {});
+          const RopeForm& form = {}, const RopeTemperature& temperature = {}, uint32_t first_row = 0);
 inline void rope(Stream& stream, Tensor x, Tensor rows, Tensor table, const RopeShape& shape) {
   rope(stream, x, x, rows, table, shape);
 }
 std::vector<KernelSpec> rope_kernels(const Caps& caps);
 
-// No shader computes a sine: a position is hi * kRopeStep + lo, and the table holds (cos, sin) of every pair
-// for lo = 0 .. kRopeStep - 1, then for hi = 0 .. max_position / kRopeStep; the kernel adds the two angles.
+// No shader computes a sine: a position has three digits of base kRopeStep, the highest without bound, and
+// the table holds (cos, sin) of every pair for each value of the lowest, of the next, and of the highest one;
+// the kernel adds the angles.
 constexpr uint32_t kRopeStep = ROPE_STEP;
-inline uint32_t rope_table_rows(uint32_t max_position) { return kRopeStep + max_position / kRopeStep + 1; }
+inline uint32_t rope_table_rows(uint32_t max_position) {
+  return 2 * kRopeStep + max_position / (kRopeStep * kRopeStep) + 1;
+}
 // Row-major [rope_table_rows(max_position), 2 * inv_freq.size()]; magnitude (YaRN's attention factor) scales
 // both cos and sin. max_position is the largest position that will be asked for. The angle of pair t at
 // position p is (p * scale + phase) * inv_freq[t].
