@@ -7,45 +7,45 @@ AttentionRange tile_range(uint pass, uint low, uint high) {
   return range;
 }
 
-void prefill_pass(uint pass, uint low, uint high) {
-  const uint rule = has(ATTENTION_RANGES) ? p.passes[pass].rule : 0;
-  const bool by_chunk = has(ATTENTION_RANGES) && pass_by_chunk(rule);
-  const uint chunk = by_chunk ? p.passes[pass].from : 1, last_chunk = by_chunk ? high / chunk : 0;
-  bool loaded = false;
-  uint decay_block = 0;
-  key_form = N_KEY_FORMS > 1 ? rule >> 10 & 1 : 0;
-  for (uint c = by_chunk ? low / chunk : 0; c <= last_chunk; c++) {
-    const AttentionRange tile = by_chunk ? tile_range(pass, max(low, c * chunk), min(high, c * chunk + chunk - 1))
-                                         : tile_range(pass, low, high);
-    const uint lowest = max(tile.from, p.begin), to = min(tile.to, p.end);
-    if (lowest >= to) continue;
-    if (!loaded && !has(ATTENTION_DECAY)) load_queries(rule >> 8 & 3, 0);
-    loaded = true;
-    [[unroll]] for (uint r = 0; r < ROWS; r++) {
-      from[r] = seen[r] = 0;
-      origin[r] = 0;
-      if (after[r] > 0) {
-        const AttentionRange range = range_of(pass, after[r] - 1, head_of(r));
-        from[r] = range.from;
-        seen[r] = range.to;
-        origin[r] = int(after[r] - 1 - range.gap);
-        if (has(ATTENTION_RANGES)) {
-          seen[r] = min(range.to, p.end);
-          if (by_chunk && (after[r] - 1) / chunk != c) seen[r] = 0;
-          if (!pass_keeps(p.passes[pass], after[r] - 1, first_head)) seen[r] = 0;
-        }
-      }
-    }
-    bool fresh = true;
-    for (uint block = first_block(pass, lowest, tile.from); block < to; block = next_block(pass, block, tile.from)) {
-      if (has(ATTENTION_DECAY) && (fresh || block / 256 != decay_block)) {
-        decay_block = block / 256;
-        fresh = false;
-        load_queries(rule >> 8 & 3, decay_block);
-      }
-      block_step(block, lowest, last_of_block(pass, block, to), pass_stride(rule));
+// by_chunk: the rows in one chunk only.
+void tile_pass(uint pass, uint rule, uint low, uint high, bool by_chunk) {
+  const AttentionRange tile = tile_range(pass, low, high);
+  const uint lowest = max(tile.from, p.begin), to = min(tile.to, p.end);
+  if (lowest >= to) return;
+  if (!has(ATTENTION_DECAY)) load_queries(rule >> 8 & 3, 0);
+  [[unroll]] for (uint r = 0; r < ROWS; r++) {
+    from[r] = 0;
+    seen[r] = after[r];
+    origin[r] = int(after[r] - 1);
+    if (has(ATTENTION_RANGES) && after[r] > 0) {
+      const AttentionRange range = range_of(pass, after[r] - 1, head_of(r));
+      const bool outside = by_chunk && (after[r] - 1 < low || after[r] - 1 > high);
+      from[r] = range.from;
+      seen[r] = outside || !pass_keeps(p.passes[pass], after[r] - 1, first_head) ? 0 : min(range.to, p.end);
+      origin[r] -= int(range.gap);
     }
   }
+  uint decay_block = 0xffffffffu;
+  for (uint block = first_block(pass, lowest, tile.from); block < to; block = next_block(pass, block, tile.from)) {
+    if (has(ATTENTION_DECAY) && block / 256 != decay_block) {
+      decay_block = block / 256;
+      load_queries(rule >> 8 & 3, decay_block);
+    }
+    block_step(block, lowest, last_of_block(pass, block, to), pass_stride(rule));
+  }
+}
+
+void prefill_pass(uint pass, uint low, uint high) {
+  const uint rule = has(ATTENTION_RANGES) ? p.passes[pass].rule : 0;
+  key_form = N_KEY_FORMS > 1 ? rule >> 10 & 1 : 0;
+  if (!has(ATTENTION_BY_HEAD)) {
+    tile_pass(pass, rule, low, high, false);
+    return;
+  }
+  const bool by_chunk = pass_by_chunk(rule);
+  const uint chunk = by_chunk ? p.passes[pass].from : 1, end_chunk = by_chunk ? high / chunk + 1 : 1;
+  for (uint c = by_chunk ? low / chunk : 0; c < end_chunk; c++)
+    tile_pass(pass, rule, by_chunk ? max(low, c * chunk) : low, by_chunk ? min(high, c * chunk + chunk - 1) : high, by_chunk);
 }
 
 void prefill(uint cluster) {
