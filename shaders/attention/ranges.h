@@ -52,12 +52,11 @@ RANGES_FUNCTION uint pass_stride(uint rule) { return max(rule >> 20, 1u); }
 // Rows of a tile in different chunks see unrelated keys.
 RANGES_FUNCTION bool pass_by_chunk(uint rule) { return (rule & RULE_RANDOM) != 0 || rule >> 20 > 1; }
 
+// One way out of each function: compilers make loops of several.
 RANGES_FUNCTION uint pass_edge(uint kind, uint n, uint back, uint i, uint shift) {
-  if (kind == EDGE_AT) return n;
-  if (kind == EDGE_BEHIND) return i + 1 > n ? i + 1 - n : 0;
-  if (kind == EDGE_AHEAD) return i + 1 + n;
-  const uint chunk = (i + shift) / n;
-  return chunk > back ? (chunk - back) * n - shift : 0;
+  const uint size = max(n, 1u), chunk = (i + shift) / size;
+  const uint behind = i + 1 > n ? i + 1 - n : 0, begin = chunk > back ? (chunk - back) * size - shift : 0;
+  return kind == EDGE_AT ? n : kind == EDGE_BEHIND ? behind : kind == EDGE_AHEAD ? i + 1 + n : begin;
 }
 
 // Chris Wellons, "Prospecting for hash functions": lowbias32.
@@ -78,29 +77,26 @@ RANGES_FUNCTION uint pass_random(uint seed, uint head, uint own, uint r, uint co
 RANGES_FUNCTION AttentionRange pass_range(AttentionPass pass, AttentionPass last, uint i, uint head,
                                           uint n_heads, uint seed) {
   const uint rule = pass.rule;
-  const bool late = head >= n_heads / 2;
   AttentionRange range;
   range.gap = 0;
   if ((rule & RULE_RANDOM) != 0) {
     const uint own = i / pass.from, back = rule >> 4 & 3, count = (rule >> 18 & 3) + 1, r = rule >> 16 & 3;
     const uint candidates = own > back + pass.to ? own - back - pass.to : 0;
-    range.from = range.to = 0;
-    if (candidates > r)
-      range.from = pass.from *
-                   (pass.to + (candidates <= count ? r : pass_random(seed, head, own, r, count, candidates)));
-    if (candidates > r) range.to = range.from + pass.from;
-    return range;
+    const uint block = candidates <= count ? r : pass_random(seed, head, own, r, count, candidates);
+    range.from = candidates > r ? pass.from * (pass.to + block) : 0;
+    range.to = candidates > r ? range.from + pass.from : 0;
+  } else {
+    const uint shift = (rule & RULE_SHIFTED) != 0 && head >= n_heads / 2 ? pass.from / 2 : 0;
+    range.from = pass_edge(rule & 3, pass.from, rule >> 4 & 3, i, shift);
+    range.to = pass_edge(rule >> 2 & 3, pass.to, rule >> 6 & 3, i, 0);
+    if ((rule >> 2 & 3) != EDGE_AHEAD) range.to = min(range.to, i + 1);
+    if ((rule & (RULE_CLIPPED | RULE_CLOSED_UP)) != 0) {
+      const uint begin = pass_edge(last.rule & 3, last.from, last.rule >> 4 & 3, i, 0);
+      if ((rule & RULE_CLIPPED) != 0) range.to = min(range.to, begin);
+      if ((rule & RULE_CLOSED_UP) != 0 && begin > range.to) range.gap = begin - range.to;
+    }
+    range.from = min(range.from, range.to);
   }
-  const uint shift_from = (rule & RULE_SHIFTED) != 0 && late ? pass.from / 2 : 0;
-  range.from = pass_edge(rule & 3, pass.from, rule >> 4 & 3, i, shift_from);
-  range.to = pass_edge(rule >> 2 & 3, pass.to, rule >> 6 & 3, i, 0);
-  if ((rule >> 2 & 3) != EDGE_AHEAD) range.to = min(range.to, i + 1);
-  if ((rule & (RULE_CLIPPED | RULE_CLOSED_UP)) != 0) {
-    const uint begin = pass_edge(last.rule & 3, last.from, last.rule >> 4 & 3, i, 0);
-    if ((rule & RULE_CLIPPED) != 0) range.to = min(range.to, begin);
-    if ((rule & RULE_CLOSED_UP) != 0 && begin > range.to) range.gap = begin - range.to;
-  }
-  range.from = min(range.from, range.to);
   return range;
 }
 
