@@ -1,22 +1,20 @@
-// `spindle eval`: numbers about a model. logits: log-probabilities of the token after a prompt.
+// `spindle eval`: numbers about a model. logits: log-probabilities of the token after a prompt; the others
+// have files of their own.
 #include <algorithm>
 #include <cmath>
-#include <nlohmann/json.hpp>
 #include <numeric>
 
-#include "app/command.h"
+#include "app/eval.h"
 #include "runtime/error.h"
 
 namespace spindle {
 namespace {
 
-struct Flags {
-  DeviceFlags device;
-  ModelFlags model;
+struct Flags : EvalFlags {
   std::vector<int> ids;
   std::string prompt;
   uint32_t top = 20;
-  bool json = false, decode = false;
+  bool decode = false;
 };
 
 // Natural logarithms of softmax(logits), in double precision.
@@ -65,7 +63,6 @@ void add_eval(CLI::App& app) {
   CLI::App* eval = app.add_subcommand("eval", "measure a model");
   eval->require_subcommand(1);
   auto flags = std::make_shared<Flags>();
-  flags->model.k_type = flags->model.v_type = "f32";  // evaluation is about the model, not about the cache
   CLI::App* command = eval->add_subcommand("logits", "log-probabilities of the token after a prompt");
   auto* ids = command->add_option("--ids", flags->ids, "the prompt as token ids: 1,2,3")->delimiter(',');
   command->add_option("-p,--prompt", flags->prompt, "the prompt as text")->excludes(ids);
@@ -76,6 +73,9 @@ void add_eval(CLI::App& app) {
   flags->model.add(*command);
   flags->device.add(*command);
   command->callback([flags] { run_logits(*flags); });
+  add_eval_perplexity(*eval);
+  add_eval_passkey(*eval);
+  add_eval_longeval(*eval);
 }
 
 }  // namespace spindle

@@ -482,8 +482,12 @@ void Session::prefill_all(int slot, std::span<const int> all, const PrefillOptio
     stream_.wait(run(shape));
     s.tokens.insert(s.tokens.end(), all.begin() + done, all.begin() + done + n);
     done += n;
-    if (every)
-      for (uint32_t i = 0; i < n; i++) options.on_logits(first + i, read_logits(i));
+    if (every) {
+      const std::vector<float> logits = read_logits(n);
+      const size_t vocabulary = model_.config().vocab_size;
+      for (uint32_t i = 0; i < n; i++)
+        options.on_logits(first + i, std::span(logits).subspan(i * vocabulary, vocabulary));
+    }
     if (shape.sample) {
       check_status(slot);
       s.next =
@@ -495,18 +499,17 @@ void Session::prefill_all(int slot, std::span<const int> all, const PrefillOptio
   }
 }
 
-std::vector<float> Session::read_logits(uint32_t row) {
-  std::vector<float> values(model_.config().vocab_size);
-  for (Tensor part : transformer_.logits()) {
-    if (row < part.rows) {
-      part.offset_bytes += uint64_t{4} * row * part.cols;
-      part.rows = 1;
-      stream_.download(std::as_writable_bytes(std::span(values)), part);
-      return values;
-    }
-    row -= part.rows;
+std::vector<float> Session::read_logits(uint32_t rows) {
+  const size_t vocabulary = model_.config().vocab_size;
+  std::vector<float> values(rows * vocabulary);
+  std::span<float> left(values);
+  for (const Tensor& part : transformer_.logits()) {
+    const std::span<float> here = left.first(std::min(left.size(), part.rows * vocabulary));
+    if (here.empty()) break;
+    stream_.download(std::as_writable_bytes(here), part);
+    left = left.subspan(here.size());
   }
-  assert(false);
+  assert(left.empty());
   return values;
 }
 
@@ -534,7 +537,7 @@ std::vector<float> Session::decode(int slot, int id) {
   }
   s.tokens.push_back(id);
   s.next.reset();
-  return read_logits(0);
+  return read_logits(1);
 }
 
 void Session::generate(std::span<const int> slots, uint32_t max_tokens, const OnToken& on_token) {

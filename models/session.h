@@ -83,6 +83,7 @@ class Session {
 
   const Model& model() const { return model_; }
   uint32_t context() const { return cache_.context(); }
+  uint32_t n_slots() const { return options_.n_slots; }
   uint32_t prefill_chunk() const { return transformer_.max_rows(); }
   const RopePlan& rope() const { return rope_; }
   const KvCache& cache() const { return cache_; }
@@ -110,7 +111,7 @@ class Session {
   // Appends one known token through the decode kernels and returns the logits after it.
   std::vector<float> decode(int slot, int id);
   // The logits [vocabulary] that the last prefill sampled from.
-  std::vector<float> last_logits() { return read_logits(0); }
+  std::vector<float> last_logits() { return read_logits(1); }
 
   // Continues each slot until it ends, its context is full, it has max_tokens new tokens, or on_token says
   // false. End tokens are passed on too. Tokens of one slot come in order.
@@ -147,7 +148,7 @@ class Session {
   StepShape shape_for(Phase phase, uint32_t rows, uint32_t n_positions) const;
   void decode_round(std::vector<Active>& active, const OnToken& on_token);
   void calibrate();
-  std::vector<float> read_logits(uint32_t row);
+  std::vector<float> read_logits(uint32_t rows);  // [rows, vocabulary] of the last step
 
   const Model& model_;
   SessionOptions options_;
