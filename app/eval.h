@@ -7,6 +7,7 @@
 
 #include "app/command.h"
 #include "app/eval_score.h"
+#include "app/eval_tasks.h"
 
 namespace spindle {
 
@@ -51,9 +52,8 @@ std::vector<uint32_t> choose_lengths(const EvalFlags& flags, const Model& model,
 class Reader {
  public:
   Reader(Session& session, const Tokenizer& tokenizer) : session_(session), tokenizer_(tokenizer) {}
-  // Continues until `enough` says so of the text, a text ends, or after max_tokens.
-  std::string read(std::span<const int> ids, uint32_t max_tokens, const PrefillOptions& options,
-                   const std::function<bool(const std::string&)>& enough);
+  // Whether the answer, decoded until it is settled or its room is used up, is right.
+  bool solves(const Task& task, const PrefillOptions& options);
 
  private:
   Session& session_;

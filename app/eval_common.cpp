@@ -88,20 +88,19 @@ std::vector<uint32_t> choose_lengths(const EvalFlags& flags, const Model& model,
   return lengths;
 }
 
-std::string Reader::read(std::span<const int> ids, uint32_t max_tokens, const PrefillOptions& options,
-                         const std::function<bool(const std::string&)>& enough) {
+bool Reader::solves(const Task& task, const PrefillOptions& options) {
   if (slot_ >= 0 && session_.n_slots() == 1) session_.close(std::exchange(slot_, -1));
   const int before = std::exchange(slot_, session_.open({.temperature = 0}));
-  session_.prefill(slot_, ids, options);
+  session_.prefill(slot_, task.ids, options);
   if (before >= 0) session_.close(before);
   Detokenizer detokenizer(tokenizer_);
-  detokenizer.skip(ids);
+  detokenizer.skip(task.ids);
   std::string text;
-  session_.generate({&slot_, 1}, max_tokens, [&](int, int id) {
+  session_.generate({&slot_, 1}, task.room, [&](int, int id) {
     text += detokenizer.push(id);
-    return !enough(text);
+    return !task.is_settled(text);
   });
-  return text + detokenizer.flush();
+  return task.is_right(text + detokenizer.flush());
 }
 
 StopOnInterrupt::StopOnInterrupt() {

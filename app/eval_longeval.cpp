@@ -2,7 +2,6 @@
 #include <cmath>
 
 #include "app/eval.h"
-#include "app/eval_tasks.h"
 #include "runtime/error.h"
 
 namespace spindle {
@@ -83,11 +82,7 @@ void run(const Flags& flags) {
               make_task(tokenizer, LinesTask{.length = lengths[l],
                                              .verbatim = flags.verbatim,
                                              .seed = mix_seed({flags.seed, lengths[l], trial})});
-          const std::string text = reader.read(task.ids, task.room, options, [&](const std::string& t) {
-            return !flags.verbatim && has_first_number(t);
-          });
-          const std::string number = flags.verbatim ? last_number(text) : first_number(text);
-          results[c][l].share.add(number == task.answer);
+          results[c][l].share.add(reader.solves(task, options));
           results[c][l].n_lines += task.n_lines;
           done += lengths[l];
         }

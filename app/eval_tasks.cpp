@@ -126,6 +126,7 @@ Task lines(const LinesTask& o, size_t n) {
   Task t;
   t.room = room_of(o);
   t.n_lines = static_cast<uint32_t>(n);
+  t.last = o.verbatim;
   t.text = kRecord;
   std::set<std::string> names;
   std::string name_asked;
@@ -151,7 +152,27 @@ constexpr size_t kLeastLines = 2;
 
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
+// Runs of digits; empty: none.
+std::string_view first_number(std::string_view text) {
+  const auto from = std::ranges::find_if(text, is_digit);
+  return {from, std::find_if_not(from, text.end(), is_digit)};
+}
+std::string_view last_number(std::string_view text) {
+  const auto to = std::find_if(text.rbegin(), text.rend(), is_digit);
+  const auto from = std::find_if_not(to, text.rend(), is_digit);
+  return {from.base(), to.base()};
+}
+
 }  // namespace
+
+bool Task::is_right(std::string_view generated) const {
+  return (last ? last_number(generated) : first_number(generated)) == answer;
+}
+
+bool Task::is_settled(std::string_view generated) const {
+  const std::string_view number = first_number(generated);
+  return !last && !number.empty() && number.end() != generated.end();
+}
 
 uint64_t mix_seed(std::initializer_list<uint64_t> numbers) {
   uint64_t state = 0;
@@ -177,22 +198,6 @@ uint32_t least_length(const Tokenizer& tokenizer, const PasskeyTask& o) {
 }
 uint32_t least_length(const Tokenizer& tokenizer, const LinesTask& o) {
   return static_cast<uint32_t>(tokenizer.encode(lines(o, kLeastLines).text).size()) + room_of(o) + 32;
-}
-
-std::string first_number(std::string_view text) {
-  const auto from = std::ranges::find_if(text, is_digit);
-  return {from, std::find_if_not(from, text.end(), is_digit)};
-}
-
-std::string last_number(std::string_view text) {
-  const auto to = std::find_if(text.rbegin(), text.rend(), is_digit);
-  const auto from = std::find_if_not(to, text.rend(), is_digit);
-  return {from.base(), to.base()};
-}
-
-bool has_first_number(std::string_view text) {
-  const auto from = std::ranges::find_if(text, is_digit);
-  return std::find_if_not(from, text.end(), is_digit) != text.end();
 }
 
 }  // namespace spindle

@@ -16,7 +16,12 @@ struct Task {
   std::string text;
   std::string answer;    // digits
   uint32_t room = 0;     // tokens that are generated at most
-  uint32_t n_lines = 0;  // of lines_task
+  uint32_t n_lines = 0;  // of LinesTask
+  bool last = false;     // the last number of what is generated counts, not the first
+
+  bool is_right(std::string_view generated) const;
+  // Nothing that follows can change that: the first number has ended.
+  bool is_settled(std::string_view generated) const;
 };
 
 // One seed out of several numbers: splitmix64's finalizer (Steele, Lea and Flood 2014) over each.
@@ -45,12 +50,6 @@ Task make_task(const Tokenizer& tokenizer, const LinesTask& options);
 // The shortest lengths that both accept.
 uint32_t least_length(const Tokenizer& tokenizer, const PasskeyTask& options);
 uint32_t least_length(const Tokenizer& tokenizer, const LinesTask& options);
-
-// The first or last run of digits in what was generated; empty: none.
-std::string first_number(std::string_view text);
-std::string last_number(std::string_view text);
-// Whether the first number has ended, so that nothing after it can change the answer.
-bool has_first_number(std::string_view text);
 
 }  // namespace spindle
 #endif

@@ -123,15 +123,21 @@ TEST_CASE("records hold as many lines as fit, and ask for one of them") {
   CHECK(places.size() > 2);
 }
 
-TEST_CASE("numbers in what was generated") {
-  CHECK(first_number(" 48215. The") == "48215");
-  CHECK(first_number("no digits").empty());
-  CHECK(first_number("<7") == "7");
-  CHECK(last_number("line 3 is <2416>.") == "2416");
-  CHECK(last_number("12 34") == "34");
-  CHECK(last_number("").empty());
-  CHECK_FALSE(has_first_number(" 48"));
-  CHECK(has_first_number(" 48."));
+TEST_CASE("answers are right by their first number, LongChat's by their last") {
+  const Task task{.answer = "48215"}, chat{.answer = "48215", .last = true};
+  for (const char* right : {" 48215. The", "48215", "<48215>", "is 48215, not 1"})
+    CHECK(task.is_right(right));
+  for (const char* wrong : {"", "none", " 4821", " 482150", " 048215", " 4 8 2 1 5", "1 48215"})
+    CHECK_FALSE(task.is_right(wrong));
+  CHECK(chat.is_right("in line 3 it is <48215>."));
+  CHECK(chat.is_right("48215"));
+  CHECK_FALSE(chat.is_right("48215 in line 3"));
+  CHECK_FALSE(chat.is_right(""));
+  CHECK_FALSE(task.is_settled(""));
+  CHECK_FALSE(task.is_settled(" 48"));
+  CHECK(task.is_settled(" 48."));
+  CHECK(task.is_settled("7 8"));
+  CHECK_FALSE(chat.is_settled("48215. "));
   CHECK(mix_seed({1, 2}) != mix_seed({2, 1}));
 }
 

@@ -13,6 +13,7 @@
 #include <nlohmann/json.hpp>
 
 #include "app/eval_score.h"
+#include "models/tokenizer.h"
 #include "tests/reference_model.h"
 
 using namespace spindle;
@@ -77,7 +78,8 @@ Likelihood reference(const std::vector<int>& ids, const Tokenizer& tokenizer,
     for (size_t t = w.scored; t < w.end; t++) {
       const std::span row =
           std::span(logits).subspan((t - w.begin - 1) * model.vocab_size(), model.vocab_size());
-      l.add(-test::log_softmax(row)[static_cast<size_t>(ids[t])], tokenizer.piece(ids[t]).size());
+      const size_t bytes = tokenizer.piece(ids[t]).size() - (t == 1);  // the vocabulary's space in front
+      l.add(-test::log_softmax(row)[static_cast<size_t>(ids[t])], bytes);
     }
   }
   return l;
