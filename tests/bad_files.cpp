@@ -273,6 +273,16 @@ void add_tokenizers(Rows& rows) {  // G30 to G36
              When::warning);
   rows.model("G33", "bad byte token",
              set("tokenizer.ggml.token_type", std::vector<int32_t>{2, 3, 3, 1, 1, 6, 1}), When::tokenizer);
+  for (const auto& [merge, expected] : {std::pair{"ab", "allowed: two parts with a space between"},
+                                        {"a c", "bad merge 1: 'a c': 'c' is no token"}})
+    rows.model(
+        "G35", expected,
+        [&](auto& w) {
+          w.replace("tokenizer.ggml.model", "gpt2");
+          w.set("tokenizer.ggml.pre", "gpt-2");
+          w.set("tokenizer.ggml.merges", std::vector<std::string>{"a b", merge});
+        },
+        When::tokenizer);
   for (const float value : {NAN, INFINITY, -INFINITY})
     rows.model(
         "G36", "non-finite logits",
