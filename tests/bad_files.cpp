@@ -238,6 +238,10 @@ void add_settings(Rows& rows) {  // G26 to G29
   bad("G27", "feed_forward_length", UINT32_MAX, "found 4294967295, expected 1 to");
   bad("G27", "attention.key_length", uint32_t{7}, "head size 7");
   bad("G27", "rope.dimension_count", uint32_t{16}, "found 16, expected 2 to 8");
+  rows.model("G28", "key 'llama.expert_used_count': value at byte ", [](auto& w) {
+    w.set("llama.expert_count", uint32_t{2});
+    w.set("llama.expert_used_count", uint32_t{3});
+  });
   for (const float value : {0.0f, NAN, INFINITY, -1.0f}) {
     bad("G28", "attention.layer_norm_rms_epsilon", value, "expected a positive number");
     bad("G28", "rope.freq_base", value, "expected a positive number");
