@@ -134,6 +134,37 @@ ReferenceModel::Values ReferenceModel::attend(uint32_t i, const AttentionBlock& 
   return norm(project(y, prefix, a.output, c.dim), prefix, a.post_norm, c.dim);
 }
 
+ReferenceModel::Values ReferenceModel::experts(const std::string& prefix, const FeedForward& f,
+                                               const Values& x) const {
+  const Experts& e = f.experts;
+  const uint32_t dim = config_.dim;
+  std::vector<uint32_t> ids(x.size() / dim * e.used);
+  Values weights(ids.size());
+  reference::expert_route(ids, weights, project(x, prefix, e.router, e.count), e.used, e.renormalise,
+                          e.scale);
+  const auto product = [&](const Values& from, const std::string& name, uint32_t n) {
+    Values w;
+    for (uint32_t i = 0; i < (e.separate ? e.count : 1); i++) {
+      const Values& more = tensor(prefix + name + (e.separate ? fmt::format(".{}", i) : "") + ".weight");
+      w.insert(w.end(), more.begin(), more.end());
+    }
+    Values y(ids.size() * n);
+    reference::expert_matmul(y, w, from, {}, ids, e.count, static_cast<uint32_t>(w.size() / e.count / n));
+    return y;
+  };
+  Values hidden = product(x, e.gate, e.dim), shared, gate;
+  reference::activation(hidden, f.activation, hidden, product(x, e.up, e.dim));
+  if (e.shared_dim) {
+    Values beside = project(x, prefix, e.shared_gate, e.shared_dim);
+    reference::activation(beside, f.activation, beside, project(x, prefix, e.shared_up, e.shared_dim));
+    shared = project(beside, prefix, e.shared_down, dim);
+    if (!e.shared_router.name.empty()) gate = project(x, prefix, e.shared_router, 1);
+  }
+  Values y(x.size());
+  reference::expert_sum(y, product(hidden, e.down, dim), weights, shared, gate);
+  return y;
+}
+
 ReferenceModel::Values ReferenceModel::feed_forward(uint32_t i, const FeedForward& f, const Values& x) const {
   const std::string prefix = fmt::format("blk.{}.", i);
   const uint32_t n = config_.ffn_dim[i];
