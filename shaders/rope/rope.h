@@ -2,7 +2,7 @@
 #ifndef SPINDLE_SHADERS_ROPE_H
 #define SPINDLE_SHADERS_ROPE_H
 #include "shaders/common/glsl.h"
-#define ROPE_STEP 256u
+#define ROPE_STEP 64u
 #ifdef __cplusplus
 #include <span>
 
