@@ -46,7 +46,7 @@ Plan plan(const Flags& f) {
   }
   require(model.n_rot >= 2 && model.n_rot <= model.head_dim && model.n_rot % 2 == 0, ErrorKind::usage,
           "{} rotated dimensions of {}: an even number from 2 to {} is expected", model.n_rot, model.head_dim,
-          model.head_dim);
+          model.head_dim / 2 * 2);
   return {plan_rope(model, override_rope(request, f.positions.rope())), model};
 }
 

@@ -32,8 +32,8 @@ double checked(std::optional<double> value, double otherwise, const char* flag, 
                double most = 1e12) {
   const double v = value.value_or(otherwise);
   const std::string allowed =
-      most >= 1e12 ? fmt::format("{:g} or more", least) : fmt::format("{:g} to {:g}", least, most);
-  require(std::isfinite(v) && v >= least && v <= most, ErrorKind::usage, "{} {:g}: allowed is {}", flag, v,
+      most >= 1e12 ? fmt::format("{:.10g} or more", least) : fmt::format("{:.10g} to {:.10g}", least, most);
+  require(std::isfinite(v) && v >= least && v <= most, ErrorKind::usage, "{} {:.10g}: allowed is {}", flag, v,
           allowed);
   return v;
 }
