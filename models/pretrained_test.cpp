@@ -1,11 +1,19 @@
-// The model that ships: it loads, and what it writes is English words.
+// The models that ship: the default one loads and writes English words, and every file is the one its card
+// describes.
 #include <doctest/doctest.h>
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <array>
 #include <cctype>
+#include <cstdio>
+#include <filesystem>
 #include <fstream>
+#include <map>
+#include <memory>
+#include <regex>
 #include <set>
+#include <sstream>
 
 #include "models/session.h"
 #include "tests/device.h"
@@ -33,7 +41,48 @@ std::vector<std::string> words_of(const std::string& text) {
   return words;
 }
 
+// In hexadecimal, by the command of coreutils.
+std::string sha256(const std::filesystem::path& file) {
+  const std::string command = "sha256sum '" + file.string() + "'";
+  const std::unique_ptr<FILE, int (*)(FILE*)> pipe(popen(command.c_str(), "r"), pclose);
+  REQUIRE(pipe != nullptr);
+  std::array<char, 65> digits{};
+  return std::fgets(digits.data(), digits.size(), pipe.get()) ? digits.data() : "";
+}
+
+struct Described {
+  std::string card, bytes, sha256;
+};
+
 }  // namespace
+
+TEST_CASE("the models that ship are those that their cards describe") {
+  const std::filesystem::path folder = SPINDLE_SOURCE_DIR "/models/pretrained";
+  const std::regex row(R"(\| `([^`]+\.gguf)` \| ([0-9,]+) \| `([0-9a-f]{64})` \|)");
+  std::map<std::string, Described> described;
+  std::set<std::string> files;
+  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+    const std::string name = entry.path().filename().string();
+    if (name.ends_with(".gguf")) files.insert(name);
+    if (!name.ends_with(".md")) continue;
+    std::stringstream text;
+    text << std::ifstream(entry.path()).rdbuf();
+    const std::string card = text.str();
+    for (std::sregex_iterator it(card.begin(), card.end(), row), end; it != end; ++it)
+      described[(*it)[1]] = {name, (*it)[2], (*it)[3]};
+  }
+  CHECK(files.contains(SPINDLE_DEFAULT_MODEL));
+  for (const auto& [file, d] : described) {
+    CAPTURE(file);
+    CAPTURE(d.card);
+    REQUIRE(files.erase(file) == 1);
+    CHECK(sha256(folder / file) == d.sha256);
+    std::string bytes = d.bytes;
+    std::erase(bytes, ',');
+    CHECK(std::to_string(std::filesystem::file_size(folder / file)) == bytes);
+  }
+  for (const std::string& file : files) FAIL_CHECK(file << " has no card");
+}
 
 TEST_CASE("the model that ships writes words") {
   const std::string file = SPINDLE_SOURCE_DIR "/models/pretrained/" SPINDLE_DEFAULT_MODEL;

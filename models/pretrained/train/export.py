@@ -1,110 +1,146 @@
-"""Writes a checkpoint as GGUF v3: matrices in f16, norms in f32; no output.weight, for the embedding is tied."""
+"""Turns checkpoints into GGUF files, and GGUF files back into networks.
+
+RoPE models are of architecture "llama", so that every GGUF runtime can load them; those with other positions are of
+architecture "spindle", which has llama's keys and tensors and names its positions in spindle.position_method.
+"""
 import argparse
-import struct
 from pathlib import Path
 
 import numpy as np
-import sentencepiece
 import torch
 
-from model import Config
-from tokenizer import BOS, EOS, UNKNOWN, vocabulary
+from gguf import ARRAY, BOOL, F32, I32, STRING, TENSOR_F16, TENSOR_F32, TENSOR_Q8_0, U32, Reader, write
+from model import Config, Llama
+from tokenizer import BOS, CONTROL_TOKENS, EOS, PRE, Tokenizer
 
-U32, I32, F32, BOOL, STRING, ARRAY = 4, 5, 6, 7, 8, 9  # types of metadata values
-ALIGNMENT_BYTES = 32
-F16_FILE = 1  # general.file_type: mostly f16
-
-LAYER_TENSORS = {
-    "attn_norm": "attention_norm", "attn_q": "attention.q", "attn_k": "attention.k", "attn_v": "attention.v",
-    "attn_output": "attention.output", "ffn_norm": "ffn_norm", "ffn_gate": "gate", "ffn_up": "up", "ffn_down": "down",
-}
+NORMAL, CONTROL = 1, 3  # types of tokens
+METHODS = {"alibi": "alibi", "t5bias": "t5bias", "sinusoidal": "sinusoidal", "nope": "none"}
+FORMATS = {"f16": (TENSOR_F16, 1), "q8_0": (TENSOR_Q8_0, 7), "f32": (TENSOR_F32, 0)}  # of matrices; general.file_type
+REL_B = "blk.0.attn_rel_b.weight"
 
 
-def string(text):
-    data = text.encode()
-    return struct.pack("<Q", len(data)) + data
-
-
-def scalar(kind, value):
-    if kind == STRING:
-        return string(value)
-    return struct.pack({U32: "<I", I32: "<i", F32: "<f", BOOL: "<?"}[kind], value)
-
-
-def pair(key, kind, value, element=None):
-    """One metadata pair; element is the type inside an array."""
-    if kind == ARRAY:
-        data = struct.pack("<IQ", element, len(value)) + b"".join(scalar(element, v) for v in value)
+def metadata(c, tokenizer, name, file_type):
+    a = "llama" if c.positions == "rope" else "spindle"
+    longer = c.rope_factor if c.rope_scaling != "none" else 1
+    pairs = [
+        ("general.architecture", STRING, a),
+        ("general.name", STRING, name),
+        ("general.file_type", U32, file_type),
+        (f"{a}.vocab_size", U32, c.vocab),
+        (f"{a}.context_length", U32, round(c.context * longer)),
+        (f"{a}.embedding_length", U32, c.dim),
+        (f"{a}.block_count", U32, c.n_layers),
+        (f"{a}.feed_forward_length", U32, c.ffn_dim),
+        (f"{a}.attention.head_count", U32, c.n_heads),
+        (f"{a}.attention.head_count_kv", U32, c.n_kv_heads),
+        (f"{a}.attention.key_length", U32, c.head_dim),
+        (f"{a}.attention.value_length", U32, c.head_dim),
+        (f"{a}.attention.layer_norm_rms_epsilon", F32, c.eps),
+    ]
+    if c.positions == "rope":
+        pairs += [(f"{a}.rope.dimension_count", U32, c.head_dim),
+                  (f"{a}.rope.freq_base", F32, c.ntk_base if c.rope_scaling == "ntk" else c.rope_base)]
+        if c.rope_scaling in ("linear", "yarn"):
+            pairs += [(f"{a}.rope.scaling.type", STRING, c.rope_scaling),
+                      (f"{a}.rope.scaling.factor", F32, c.rope_factor),
+                      (f"{a}.rope.scaling.original_context_length", U32, c.context)]
     else:
-        data = scalar(kind, value)
-    return string(key) + struct.pack("<I", kind) + data
-
-
-def metadata(config, model, name):
-    pieces, scores, types = vocabulary(model)
-    c = config
-    return [
-        pair("general.architecture", STRING, "llama"),
-        pair("general.name", STRING, name),
-        pair("general.file_type", U32, F16_FILE),
-        pair("llama.vocab_size", U32, c.vocab),
-        pair("llama.context_length", U32, c.context),
-        pair("llama.embedding_length", U32, c.dim),
-        pair("llama.block_count", U32, c.n_layers),
-        pair("llama.feed_forward_length", U32, c.ffn_dim),
-        pair("llama.rope.dimension_count", U32, c.head_dim),
-        pair("llama.rope.freq_base", F32, c.rope_base),
-        pair("llama.attention.head_count", U32, c.n_heads),
-        pair("llama.attention.head_count_kv", U32, c.n_kv_heads),
-        pair("llama.attention.key_length", U32, c.head_dim),
-        pair("llama.attention.value_length", U32, c.head_dim),
-        pair("llama.attention.layer_norm_rms_epsilon", F32, c.eps),
-        pair("tokenizer.ggml.model", STRING, "llama"),
-        pair("tokenizer.ggml.tokens", ARRAY, pieces, STRING),
-        pair("tokenizer.ggml.scores", ARRAY, scores, F32),
-        pair("tokenizer.ggml.token_type", ARRAY, types, I32),
-        pair("tokenizer.ggml.unknown_token_id", U32, UNKNOWN),
-        pair("tokenizer.ggml.bos_token_id", U32, BOS),
-        pair("tokenizer.ggml.eos_token_id", U32, EOS),
-        pair("tokenizer.ggml.add_bos_token", BOOL, True),
-        pair("tokenizer.ggml.add_eos_token", BOOL, False),
-        pair("tokenizer.ggml.add_space_prefix", BOOL, True),
+        pairs += [("spindle.position_method", STRING, METHODS[c.positions])]
+    if c.positions == "alibi":
+        pairs += [("spindle.attention.max_alibi_bias", F32, c.alibi_max_bias)]
+    if c.positions == "t5bias":
+        pairs += [("spindle.attention.relative_buckets_count", U32, c.t5_buckets),
+                  ("spindle.attention.relative_max_distance", U32, c.t5_max_distance)]
+    if c.positions == "sinusoidal":
+        pairs += [("spindle.embedding_scale", F32, c.embedding_scale)]
+    n_control = len(CONTROL_TOKENS)
+    return pairs + [
+        ("tokenizer.ggml.model", STRING, "gpt2"),
+        ("tokenizer.ggml.pre", STRING, PRE),
+        ("tokenizer.ggml.tokens", ARRAY, tokenizer.tokens, STRING),
+        ("tokenizer.ggml.token_type", ARRAY, [CONTROL] * n_control + [NORMAL] * (c.vocab - n_control), I32),
+        ("tokenizer.ggml.merges", ARRAY, [" ".join(m) for m in tokenizer.merges], STRING),
+        ("tokenizer.ggml.bos_token_id", U32, BOS),
+        ("tokenizer.ggml.eos_token_id", U32, EOS),
+        ("tokenizer.ggml.add_bos_token", BOOL, True),
+        ("tokenizer.ggml.add_eos_token", BOOL, False),
     ]
 
 
-def tensors(weights, config):
-    """(GGUF name, array), in the order of use. Row pairs of attn_q and attn_k are interleaved, as llama's are."""
-    names = {"token_embd": "embedding"}
-    for i in range(config.n_layers):
-        names |= {f"blk.{i}.{ours}": f"layers.{i}.{theirs}" for ours, theirs in LAYER_TENSORS.items()}
-    names["output_norm"] = "norm"
-    for ours, theirs in names.items():
-        value = weights[theirs + ".weight"].float().numpy()
-        yield ours + ".weight", value.astype("<f4" if value.ndim == 1 else "<f2")
+def interleave(weight, head_dim):
+    """Rows (i, i + head_dim / 2) of each head come to lie side by side, as llama's rotation has its pairs."""
+    return weight.reshape(-1, 2, head_dim // 2, weight.shape[1]).swapaxes(1, 2).reshape(weight.shape)
 
 
-def write(path, weights, config, model, name):
-    pairs, arrays = metadata(config, model, name), list(tensors(weights, config))
-    head = b"GGUF" + struct.pack("<IQQ", 3, len(arrays), len(pairs)) + b"".join(pairs)
-    data = b""
-    for tensor, value in arrays:
-        shape = value.shape[::-1]  # GGUF counts from the fastest dimension
-        head += string(tensor) + struct.pack(f"<I{len(shape)}QIQ", len(shape), *shape, value.dtype == np.dtype("<f2"),
-                                             len(data))
-        data += value.tobytes()
-        data += bytes(-len(data) % ALIGNMENT_BYTES)
-    path.write_bytes(head + bytes(-len(head) % ALIGNMENT_BYTES) + data)
+def part(weight, head_dim):
+    """The inverse of interleave."""
+    return weight.reshape(-1, head_dim // 2, 2, weight.shape[1]).swapaxes(1, 2).reshape(weight.shape)
+
+
+def tensors(weights, c, kind):
+    """(GGUF name, array, type), in the order of use; no output.weight, for the embedding is tied."""
+    w = {name: value.float().numpy() for name, value in weights.items()}
+    turn = interleave if c.positions == "rope" else lambda weight, _: weight
+    q, kv = c.n_heads * c.head_dim, c.n_kv_heads * c.head_dim
+    yield "token_embd.weight", w["embedding"], kind
+    if c.positions == "t5bias":
+        yield REL_B, w["t5_bias"].T, TENSOR_F32
+    for i in range(c.n_layers):
+        ours, theirs = f"layers.{i}.", f"blk.{i}."
+        qkv, gate_up = w[ours + "qkv"], w[ours + "gate_up"]
+        yield theirs + "attn_norm.weight", w[ours + "attention_norm"], TENSOR_F32
+        yield theirs + "attn_q.weight", turn(qkv[:q], c.head_dim), kind
+        yield theirs + "attn_k.weight", turn(qkv[q:q + kv], c.head_dim), kind
+        yield theirs + "attn_v.weight", qkv[q + kv:], kind
+        yield theirs + "attn_output.weight", w[ours + "output"], kind
+        yield theirs + "ffn_norm.weight", w[ours + "ffn_norm"], TENSOR_F32
+        yield theirs + "ffn_gate.weight", gate_up[:c.ffn_dim], kind
+        yield theirs + "ffn_up.weight", gate_up[c.ffn_dim:], kind
+        yield theirs + "ffn_down.weight", w[ours + "down"], kind
+    yield "output_norm.weight", w["norm"], TENSOR_F32
+
+
+def load(path):
+    """A GGUF file of ours as (network in f32, tokenizer)."""
+    file = Reader(path)
+    m, t = file.metadata, file.tensors
+    a = m["general.architecture"]
+    method = m.get("spindle.position_method")
+    scaling = m.get("llama.rope.scaling.type", "none")
+    c = Config("rope" if a == "llama" else next(k for k, v in METHODS.items() if v == method),
+               vocab=len(m["tokenizer.ggml.tokens"]), dim=m[f"{a}.embedding_length"], n_layers=m[f"{a}.block_count"],
+               n_heads=m[f"{a}.attention.head_count"], n_kv_heads=m[f"{a}.attention.head_count_kv"],
+               head_dim=m[f"{a}.attention.key_length"], ffn_dim=m[f"{a}.feed_forward_length"],
+               context=m.get("llama.rope.scaling.original_context_length", m[f"{a}.context_length"]),
+               rope_base=m.get("llama.rope.freq_base", 1e4), rope_scaling=scaling,
+               rope_factor=m.get("llama.rope.scaling.factor", 1.0))
+    turn = part if c.positions == "rope" else lambda weight, _: weight
+    weights = {"embedding": t["token_embd.weight"], "norm": t["output_norm.weight"]}
+    if c.positions == "t5bias":
+        weights["t5_bias"] = t[REL_B].T
+    for i in range(c.n_layers):
+        b = {name: t[f"blk.{i}.{name}.weight"] for name in
+             ("attn_norm", "attn_q", "attn_k", "attn_v", "attn_output", "ffn_norm", "ffn_gate", "ffn_up", "ffn_down")}
+        qkv = [turn(b["attn_q"], c.head_dim), turn(b["attn_k"], c.head_dim), b["attn_v"]]
+        layer = {"attention_norm": b["attn_norm"], "qkv": np.concatenate(qkv), "output": b["attn_output"],
+                 "ffn_norm": b["ffn_norm"], "gate_up": np.concatenate((b["ffn_gate"], b["ffn_up"])), "down": b["ffn_down"]}
+        weights |= {f"layers.{i}.{name}": value for name, value in layer.items()}
+    net = Llama(c)
+    net.load_state_dict({name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in weights.items()})
+    return net, Tokenizer([merge.split(" ") for merge in m["tokenizer.ggml.merges"]])
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--cache", type=Path, default=Path("/tmp/spindle-train"), help="checkpoint.pt, tokenizer.model")
-    parser.add_argument("--output", type=Path, default=Path(__file__).parent.parent / "spindle-small-f16.gguf")
-    parser.add_argument("--name", default="Spindle small")
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("output", type=Path, help="NAME-FORMAT.gguf, FORMAT one of " + ", ".join(FORMATS))
+    parser.add_argument("--tokenizer", type=Path, default=Path("/tmp/spindle-train/tokenizer.json"))
     args = parser.parse_args()
-    state = torch.load(args.cache / "checkpoint.pt", map_location="cpu")
-    model = sentencepiece.SentencePieceProcessor(model_file=str(args.cache / "tokenizer.model"))
-    write(args.output, state["net"], Config(), model, args.name)
+    state = torch.load(args.checkpoint, map_location="cpu")
+    name, form = args.output.stem.rsplit("-", 1)
+    kind, file_type = FORMATS[form]
+    tokenizer = Tokenizer.load(args.tokenizer)
+    write(args.output, metadata(state["config"], tokenizer, name, file_type), list(tensors(state["net"], state["config"], kind)))
     print(f"{args.output}: step {state['step']}, {args.output.stat().st_size} bytes")
 
 

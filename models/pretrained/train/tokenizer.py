@@ -1,100 +1,126 @@
-"""Trains the tokenizer (SentencePiece BPE with byte fallback), and encodes as the runtime does, to check that both agree."""
+"""Byte-level BPE: trains merges, encodes and decodes. Text is cut as GGUF's pre-tokenizer "smollm" does: digits alone."""
 import argparse
-import heapq
+import json
+import re
+from collections import Counter, defaultdict
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-import sentencepiece
 
-UNKNOWN, BOS, EOS = 0, 1, 2
-NORMAL, CONTROL, BYTE = 1, 3, 6  # token types of GGUF; the unknown token has type 2
-SPACE = "\u2581"
+from tasks import examples
 
-
-def train(text, prefix, vocab):
-    """text: chapters separated by empty lines. Writes prefix.model."""
-    lines = text.with_suffix(".lines")
-    # One paragraph a line: no piece holds a newline, so "\n" is always the byte token <0x0A>.
-    lines.write_text("\n".join(line for line in text.read_text().split("\n") if line))
-    sentencepiece.SentencePieceTrainer.train(
-        input=str(lines), model_prefix=str(prefix), model_type="bpe", vocab_size=vocab, byte_fallback=True,
-        normalization_rule_name="identity", remove_extra_whitespaces=False, add_dummy_prefix=True,
-        split_digits=True, character_coverage=1.0, max_sentence_length=1 << 20, num_threads=1,
-        minloglevel=1, unk_id=UNKNOWN, bos_id=BOS, eos_id=EOS, pad_id=-1)
+BOS, EOS = 0, 1
+CONTROL_TOKENS = ["<|bos|>", "<|endoftext|>"]
+PRE = "smollm"
+TASK_COPIES = 400  # examples of the retrieval tasks that join the text when merges are chosen
+# GPT-2's pattern; \p{L} is [^\W\d_] here, and every digit is cut off before.
+DIGIT = re.compile(r"(\d)")
+WORD = re.compile(r"'s|'t|'re|'ve|'m|'ll|'d| ?[^\W\d_]+| ?(?:[^\s\w]|_)+|\s+(?!\S)|\s+")
 
 
-def vocabulary(model):
-    """Lists of pieces, scores and GGUF token types."""
-    n = model.get_piece_size()
-    pieces, scores = [model.id_to_piece(i) for i in range(n)], [model.get_score(i) for i in range(n)]
-    types = [2 if model.is_unknown(i) else CONTROL if model.is_control(i) else BYTE if model.is_byte(i) else NORMAL
-             for i in range(n)]
-    return pieces, scores, types
+def byte_characters():
+    """GPT-2's printable character for each byte."""
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    rest = [b for b in range(256) if b not in printable]
+    return {b: chr(b) for b in printable} | {b: chr(256 + i) for i, b in enumerate(rest)}
 
 
-def encode(text, pieces, scores):
-    """The runtime's algorithm: start from characters, merge the pair with the highest score, leftmost first."""
-    ids = {piece: i for i, piece in enumerate(pieces)}
-    symbols = list((" " + text if text else "").replace(" ", SPACE))
-    left, right = list(range(-1, len(symbols) - 1)), list(range(1, len(symbols) + 1))
-    queue = []
+CHARACTER = byte_characters()
+BYTE = {c: b for b, c in CHARACTER.items()}
 
-    def offer(a, b):
-        if a >= 0 and b < len(symbols) and (piece := symbols[a] + symbols[b]) in ids:
-            heapq.heappush(queue, (-scores[ids[piece]], a, b, piece))
 
-    for i in range(1, len(symbols)):
-        offer(i - 1, i)
-    while queue:
-        _, a, b, piece = heapq.heappop(queue)
-        if not symbols[a] or not symbols[b] or symbols[a] + symbols[b] != piece or right[a] != b:
-            continue
-        symbols[a], symbols[b] = piece, ""
-        right[a] = right[b]
-        if right[a] < len(symbols):
-            left[right[a]] = a
-        offer(left[a], a)
-        offer(a, right[a])
-    result = []
-    for symbol in filter(None, symbols):
-        if symbol in ids:
-            result.append(ids[symbol])
+def words(text):
+    for part in DIGIT.split(text):
+        yield from WORD.findall(part) if not DIGIT.fullmatch(part) else [part]
+
+
+def train(texts, n_merges):
+    """The most frequent pair each time; of equals the one whose text comes first. Returns pairs of strings."""
+    counts = Counter(w for text in texts for w in words(text))
+    symbols = [[CHARACTER[b] for b in w.encode()] for w in counts]
+    counts = list(counts.values())
+    total, where = Counter(), defaultdict(set)
+    for i, s in enumerate(symbols):
+        for pair in zip(s, s[1:]):
+            total[pair] += counts[i]
+            where[pair].add(i)
+    merges = []
+    for _ in range(n_merges):
+        best = min(total, key=lambda p: (-total[p], p))
+        merges.append(best)
+        for i in list(where[best]):
+            s = symbols[i]
+            for pair in zip(s, s[1:]):
+                total[pair] -= counts[i]
+                where[pair].discard(i)
+            symbols[i] = s = merge(s, best)
+            for pair in zip(s, s[1:]):
+                total[pair] += counts[i]
+                where[pair].add(i)
+        total = +total
+    return merges
+
+
+def merge(symbols, pair):
+    result, i = [], 0
+    while i < len(symbols):
+        if tuple(symbols[i:i + 2]) == pair:
+            result.append(pair[0] + pair[1])
+            i += 2
         else:
-            result.extend(ids[f"<0x{byte:02X}>"] for byte in symbol.encode())
+            result.append(symbols[i])
+            i += 1
     return result
 
 
-def stream(model, path):
-    """All chapters of a text as one array of ids, each chapter between BOS and EOS."""
-    return np.array([i for chapter in path.read_text().split("\n\n")
-                     for i in [BOS, *model.encode(chapter), EOS]], dtype=np.uint16)
+class Tokenizer:
+    def __init__(self, merges):
+        self.merges = [tuple(m) for m in merges]
+        self.tokens = CONTROL_TOKENS + [CHARACTER[b] for b in range(256)] + [a + b for a, b in self.merges]
+        self.ids = {t: i for i, t in enumerate(self.tokens)}
+        self.rank = {pair: i for i, pair in enumerate(self.merges)}
+        self.word = lru_cache(1 << 17)(self.encode_word)
 
+    @classmethod
+    def load(cls, path):
+        return cls(json.loads(Path(path).read_text()))
 
-def check(model, path):
-    """Round trip, and equality with the runtime's algorithm, paragraph by paragraph and for awkward strings."""
-    pieces, scores, _ = vocabulary(model)
-    awkward = ["", " ", "a", "\n", "  two  spaces ", "tab\there", "1234.5", "na\u00efve \u2603 \U0001f600", "ONCE upon\n\na"]
-    texts = awkward + path.read_text().split("\n\n")
-    for text in texts:
-        ids = model.encode(text)
-        assert ids == encode(text, pieces, scores), text[:80]
-        assert model.decode(ids) == text, text[:80]
-    return len(texts)
+    def encode_word(self, word):
+        symbols = [CHARACTER[b] for b in word.encode()]
+        while len(symbols) > 1:
+            best = min(zip(symbols, symbols[1:]), key=lambda p: self.rank.get(p, len(self.rank)))
+            if best not in self.rank:
+                break
+            symbols = merge(symbols, best)
+        return [self.ids[s] for s in symbols]
+
+    def encode(self, text):
+        return [i for w in words(text) for i in self.word(w)]
+
+    def decode(self, ids):
+        data = bytes(BYTE[c] for i in ids if i >= len(CONTROL_TOKENS) for c in self.tokens[i])
+        return data.decode("utf-8", "replace")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--cache", type=Path, default=Path("/tmp/spindle-train"), help="the results of prepare.py")
+    parser.add_argument("--cache", type=Path, default=Path("/tmp/spindle-train"), help="the results of text.py")
     parser.add_argument("--vocab", type=int, default=1024)
     args = parser.parse_args()
-    train(args.cache / "train.txt", args.cache / "tokenizer", args.vocab)
-    model = sentencepiece.SentencePieceProcessor(model_file=str(args.cache / "tokenizer.model"))
-    print(f"{check(model, args.cache / 'held_out.txt')} texts: both algorithms give the same ids, and the text back")
-    for name in ("train", "held_out"):
-        ids = stream(model, args.cache / f"{name}.txt")
+    texts = {name: (args.cache / f"{name}.txt").read_text().split("\n\n") for name in ("train", "held_out")}
+    tasks = examples(texts["train"], TASK_COPIES)
+    tokenizer = Tokenizer(train(texts["train"] + tasks, args.vocab - 256 - len(CONTROL_TOKENS)))
+    (args.cache / "tokenizer.json").write_text(json.dumps(tokenizer.merges))
+    for name, documents in texts.items():
+        parts = [np.array([BOS, *tokenizer.encode(text), EOS], dtype=np.uint16) for text in documents]
+        assert all(tokenizer.decode(p) == text for p, text in zip(parts, documents))
+        ids = np.concatenate(parts)
         np.save(args.cache / f"{name}.npy", ids)
-        n_bytes = (args.cache / f"{name}.txt").stat().st_size
-        print(f"{name}: {len(ids)} tokens, {n_bytes / len(ids):.3f} bytes a token, {(ids == UNKNOWN).sum()} unknown")
+        n_bytes = sum(len(text.encode()) for text in documents)
+        print(f"{name}: {len(ids)} tokens, {n_bytes / len(ids):.3f} bytes a token")
+    lengths = [len(tokenizer.encode(t)) for t in tasks]
+    print(f"{len(tasks)} tasks: {np.mean([len(t) for t in tasks]) / np.mean(lengths):.3f} bytes a token")
 
 
 if __name__ == "__main__":
