@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from export import load
+from model import Config
 from tasks import garbage_sentences, passkey
 from tokenizer import BOS, EOS
 
@@ -90,9 +91,9 @@ def main():
     if args.held_out:
         texts = args.held_out.read_text().split("\n\n")
         documents = [[*tokenizer.encode(text), EOS] for text in texts]
-        nats = losses(net, documents, net.config.context)
+        nats = losses(net, documents, Config.context)
         bits = nats.sum() / math.log(2) / sum(len(text.encode()) for text in texts)
-        out.writerow(["held_out", net.config.context, len(nats), f"{nats.mean():.4f}", f"{bits:.4f}"])
+        out.writerow(["held_out", Config.context, len(nats), f"{nats.mean():.4f}", f"{bits:.4f}"])
         for n in args.lengths:
             nats = losses(net, [d[:8192] for d in documents if len(d) >= 8192][:args.documents], n)
             out.writerow(["perplexity", n, len(nats), f"{nats.mean():.4f}", f"{math.exp(nats.mean()):.3f}"])

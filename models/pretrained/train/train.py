@@ -18,7 +18,7 @@ from tokenizer import BOS, EOS, Tokenizer
 STEP_TOKENS = 4096
 # From so many tokens on: the length of rows, and of eight rows how many are repetitions and how many tasks; the rest is text.
 # Copying is learnt on short rows within a few hundred steps, and what is asked for at a distance builds on it.
-PHASES = ((0, 64, 4, 0), (1.2e6, 128, 2, 2), (2.2e6, 256, 1, 3), (3.4e6, 512, 0, 3))
+PHASES = ((0, 32, 6, 0), (0.8e6, 64, 4, 0), (1.4e6, 128, 2, 3), (2.2e6, 256, 1, 3), (3.4e6, 512, 0, 3))
 DECAY_TASKS = 2  # of eight rows, when the learning rate falls
 
 
@@ -41,7 +41,8 @@ class Rows:
         return take
 
     def text(self, rng, n):
-        at = np.searchsorted(self.starts, rng.randrange(len(self.ids) - 4 * n))
+        last = np.searchsorted(self.starts, len(self.ids) - n, "right") - 1
+        at = min(last, np.searchsorted(self.starts, rng.randrange(len(self.ids) - 4 * n)))
         return list(self.ids[self.starts[at]:self.starts[at] + n])
 
     def task(self, rng, n):
