@@ -44,6 +44,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("name")
     parser.add_argument("--sample", type=Path, required=True)
+    parser.add_argument("--note", help="what differs from the recipe, instead of its description")
     args = parser.parse_args()
     files = sorted(FOLDER.glob(f"spindle-{args.name}-*.gguf"))
     files = [f for f in files if f.stem.removeprefix(f"spindle-{args.name}-") in ("f16", "q8_0")]
@@ -57,10 +58,11 @@ def main():
     held = next(row for row in result if row[0] == "held_out")
     tokens = number(int(log[-1]["tokens"]))
     recipe = (f"Rows of {log[-1]['length']} tokens, {tokens} tokens in all, from `spindle-rope`'s last checkpoint; AdamW as there, "
-              "rate 5e-4 after 20 steps of warm-up, a line down to 0 over the last 30%." if fine_tuned else
-              f"{tokens} tokens, 4,096 a step, in rows that grow from 64 to 128, 256 and 512 tokens (`PHASES` of `train/train.py`). "
+              "rate 5e-4 after 20 steps of warm-up, a line down to 0 over the last quarter." if fine_tuned else
+              f"{tokens} tokens, 4,096 a step, in rows that grow from 64 to 128, 256 and 512 tokens, twice (`PHASES` of `train/train.py`). "
               "AdamW (0.9, 0.95), weight decay 0.1 on matrices, gradient norm at most 1, no dropout. Rate 3e-3 after 100 steps of "
-              "warm-up, a line down to 0 over the last 30%.")
+              "warm-up, a line down to 0 over the last quarter.")
+    recipe = args.note or recipe
     lines = [
         f"# spindle-{args.name}", "",
         f"A Llama of {number(sum(p.numel() for p in net.parameters()))} parameters, trained for this project on old novels and on "

@@ -150,9 +150,7 @@ class Llama(nn.Module):
     def __init__(self, config):
         super().__init__()
         self.config = config
-        # All tokens begin with a vector in common: from it queries and keys can learn distances whatever the tokens are.
-        # Heads that look one token back, and with them copying, then form in a tenth of the steps; logits do not see it.
-        self.embedding = nn.Parameter((torch.randn(config.vocab, config.dim) + torch.randn(config.dim)) * 0.02)
+        self.embedding = nn.Parameter(torch.randn(config.vocab, config.dim) * 0.02)
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.n_layers))
         self.norm = nn.Parameter(torch.ones(config.dim))
         self.t5_bias = None  # [n_heads, buckets], shared by all layers
