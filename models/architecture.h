@@ -96,6 +96,7 @@ struct Ends {
   std::string token_embedding = "token_embd";
   double embedding_scale = 1;
   std::string position_embedding;  // learned, a row for each position; empty: none
+  bool sinusoidal = false;         // sine and cosine of the position are added (Vaswani et al.)
   Norm embedding_norm;
   Norm output_norm{"output_norm"};
   std::string output = "output";  // the token embedding where the file has no such tensor
@@ -147,6 +148,7 @@ Architecture gemma();
 Architecture gemma2();
 Architecture gemma3();
 Architecture mistral3();
+Architecture spindle_family();
 
 }  // namespace spindle
 #endif

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "models/positions_file.h"
+#include "models/utf8.h"
 #include "runtime/error.h"
 #include "shaders/experts/expert_route.h"
 
@@ -62,6 +63,15 @@ class Reader {
     return out;
   }
   bool has(const std::string& key) const { return file_.has(prefix_ + key); }
+  std::optional<PositionMethod> find_position_method(const std::string& key) const {
+    const std::optional<std::string> found = file_.find<std::string>(prefix_ + key);
+    if (!found) return {};
+    if (found == "none") return PositionMethod::none;
+    if (found == "alibi") return PositionMethod::alibi;
+    if (found == "t5bias") return PositionMethod::t5bias;
+    if (found == "sinusoidal") return PositionMethod::sinusoidal;
+    fail(key, fmt::format("found '{}', expected one of {}", printable(*found), kPositionMethods));
+  }
   [[noreturn]] void fail(const std::string& key, const std::string& what) const {
     file_.fail_value(prefix_ + key, what);
   }
@@ -107,6 +117,13 @@ void read_mechanisms(Config& c, const Gguf& file, const Reader& read) {
   c.parallel_residual = read.find_flag("use_parallel_residual");
   c.rope_finetuned = read.find_flag("rope.scaling.finetuned");
   c.window_rope_base = read.find_positive("rope.freq_base_swa");
+  c.position_method = read.find_position_method("position_method");
+  if (c.position_method == PositionMethod::sinusoidal && c.dim % 2 != 0)
+    read.fail("embedding_length", fmt::format("found {}, expected an even number for sinusoids", c.dim));
+  c.relative_buckets = read.integer_or("attention.relative_buckets_count", 32, 2, 1024);
+  // The logarithm of T5's buckets begins at half of them.
+  c.relative_max_distance =
+      read.integer_or("attention.relative_max_distance", 128, c.relative_buckets / 2 + 1, 1 << 16);
   if (read.has("attention.sliding_window"))
     c.window = read.integer("attention.sliding_window", 0, 0xffffffff);
   const std::string pattern = "attention.sliding_window_pattern";

@@ -14,6 +14,10 @@
 
 namespace spindle {
 
+// What a file of architecture `spindle` tells positions by.
+enum class PositionMethod { none, alibi, t5bias, sinusoidal };
+inline constexpr const char* kPositionMethods = "none, alibi, t5bias, sinusoidal";
+
 struct Config {
   std::string architecture;  // general.architecture
   std::string name;          // general.name, or the file's
@@ -38,6 +42,8 @@ struct Config {
       temperature_scale;
   std::optional<double> clamp_qkv, max_alibi_bias, attention_soft_cap, logit_soft_cap;  // 0: none
   std::optional<bool> parallel_residual, rope_finetuned;
+  std::optional<PositionMethod> position_method;
+  uint32_t relative_buckets = 32, relative_max_distance = 128;  // of T5's bias
   std::optional<uint32_t>
       window;                  // positions that a query of a windowed layer sees; 0: no layer has a window
   std::vector<bool> windowed;  // by layer, where the file says so

@@ -11,8 +11,10 @@ using namespace spindle;
 using namespace spindle::test;
 
 TEST_CASE("the memory that is said to be needed is what a full session allocates") {
-  std::vector<RandomModel> models = {{.n_layers = 2, .head_dim = 16, .context = 700},
-                                     {.n_layers = 1, .n_heads = 8, .head_dim = 32, .type = DType::f16}};
+  std::vector<RandomModel> models = {
+      {.n_layers = 2, .head_dim = 16, .context = 700},
+      {.n_layers = 1, .n_heads = 8, .head_dim = 32, .type = DType::f16},
+      {.architecture = "spindle", .head_dim = 16, .keys = {{"position_method", "sinusoidal"}}}};
   for (const RandomModel& random : models)
     for (const auto& [context, slots, chunk] : {std::tuple{700u, 1u, 512u}, {256u, 3u, 64u}, {64u, 1u, 7u}}) {
       const MemoryPlan plan(device().caps(), Gguf::parse(random.bytes(), "random"));

@@ -112,6 +112,7 @@ std::string Model::unrotated_positions() const {
     if (a.max_alibi_bias > 0) return fmt::format("ALiBi, largest exponent {:g}", a.max_alibi_bias);
     if (!a.relative_bias.empty()) return fmt::format("T5's bias in {} buckets", a.n_buckets);
   }
+  if (ends_.sinusoidal) return "sinusoids added to the embedding";
   return ends_.position_embedding.empty() ? "no positions but the order of the text"
                                           : fmt::format("{} learned positions", config_.context_length);
 }

@@ -212,6 +212,17 @@ TEST_CASE("random models agree with a double-precision reference of the whole mo
           {.architecture = "olmoe",
            .head_dim = 16,
            .keys = {{"expert_count", 7u}, {"expert_used_count", 7u}}},
+          {.architecture = "spindle", .head_dim = 16, .tied = true, .keys = {{"position_method", "none"}}},
+          {.architecture = "spindle", .head_dim = 16, .keys = {{"position_method", "alibi"}}},
+          {.architecture = "spindle",
+           .head_dim = 16,
+           .keys = {{"position_method", "t5bias"},
+                    {"attention.relative_buckets_count", 6u},
+                    {"attention.relative_max_distance", 20u}}},
+          {.architecture = "spindle",
+           .head_dim = 16,
+           .dim = 56,
+           .keys = {{"position_method", "sinusoidal"}, {"embedding_scale", 7.5f}}},
           {.architecture = "granitemoe",
            .head_dim = 16,
            .keys = {{"expert_count", 4u},
@@ -272,6 +283,17 @@ TEST_CASE("what a family needs beyond others is checked") {
            {{{"expert_count", 4u}, {"expert_used_count", 2u}, {"expert_weights_scale", NAN}}, "found nan"}}) {
     CAPTURE(message);
     CHECK_THROWS_WITH_AS(load({.head_dim = 16, .keys = keys}), doctest::Contains(message), Error);
+  }
+  for (const auto& [keys, message] : std::initializer_list<std::pair<Keys, const char*>>{
+           {{{"position_method", "rope"}}, "found 'rope', expected one of none, alibi, t5bias, sinusoidal"},
+           {{}, "key 'spindle.position_method' is missing"},
+           {{{"position_method", "t5bias"}, {"attention.relative_buckets_count", 1u}},
+            "found 1, expected 2 to"},
+           {{{"position_method", "t5bias"}, {"attention.relative_max_distance", 16u}},
+            "found 16, expected 17"}}) {
+    CAPTURE(message);
+    CHECK_THROWS_WITH_AS(load({.architecture = "spindle", .head_dim = 16, .keys = keys}),
+                         doctest::Contains(message), Error);
   }
   const RandomModel learned{.architecture = "gpt2", .n_kv_heads = 4, .head_dim = 16, .context = 128};
   const Model model(device(), Gguf::parse(learned.bytes(), "file.gguf"));

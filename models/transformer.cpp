@@ -96,6 +96,7 @@ Transformer::Transformer(Stream& stream, const Model& model, std::vector<Attenti
     forms = std::max(forms, plan.shape.n_key_forms());
     add_attention(plan);
   }
+  if (model.ends().sinusoidal) add_sinusoids();
   attention_arena_ = Arena(stream.device(), Memory::device, "rotated queries");
   if (versions > 1)
     attention_arena_.add(queries_, DType::f32, versions * max_rows_, c.max_heads() * c.head_dim);
@@ -118,8 +119,11 @@ uint64_t Transformer::activation_bytes_needed(const Caps& caps, const Config& c,
   std::set<double> tables;  // as rope_table makes them
   for (const Layer& layer : layers)
     if (layer.attention.rope != Rope::none) tables.insert(std::max(layer.attention.unscaled_rope_base, 0.0));
-  return arena.planned_bytes() +
-         tables.size() * align_tensor(uint64_t{4} * rope_table_rows(context) * c.n_rot);
+  uint64_t bytes = tables.size() * align_tensor(uint64_t{4} * rope_table_rows(context) * c.n_rot);
+  if (get_architecture(c.architecture).ends(c).sinusoidal)  // as add_sinusoids makes them
+    bytes += align_tensor(uint64_t{4} * rope_table_rows(context) * c.dim) +
+             align_tensor(uint64_t{4} * activations.max_rows_ * c.dim);
+  return arena.planned_bytes() + bytes;
 }
 
 uint64_t Transformer::scratch_bytes_needed(const Caps& caps, const Config& c, const CacheShape& cache,
@@ -192,6 +196,10 @@ void Transformer::embedding(const StepShape& shape, Tensor rows) {
   embed(stream_, x, w.embedding(), rows, static_cast<float>(ends.embedding_scale));
   if (w.position_embedding()) {
     embed(stream_, h, w.position_embedding(), rows, 1, EmbedBy::position);
+    add(stream_, x, x, h);
+  }
+  if (ends.sinusoidal) {
+    rope(stream_, h, unit_pairs_.slice(0, shape.rows), rows, sinusoids_, {1, x.cols, x.cols});
     add(stream_, x, x, h);
   }
   norm(x, x, ends.embedding_norm, w.embedding_norm());

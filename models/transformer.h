@@ -110,6 +110,7 @@ class Transformer : private Activations {
               const RotaryForm& form, bool is_query, uint32_t first_row = 0);
   void add_attention(const AttentionPlan& plan);
   Tensor rope_table(const AttentionPlan& plan, const RotaryForm& form);
+  void add_sinusoids();
   Tensor upload(std::span<const std::byte> bytes, DType type, uint32_t cols, const char* purpose);
   uint64_t scratch_bytes(const StepShape& shape) const;
 
@@ -136,6 +137,8 @@ class Transformer : private Activations {
     }
   };
   std::vector<RopeTable> rope_tables_;
+  Tensor sinusoids_,
+      unit_pairs_;  // a table of rotations, and [max rows, dim] of what it turns: 0, 1, 0, 1 ...
   std::map<std::vector<uint32_t>, Tensor> attention_tables_;
   std::deque<Buffer> table_buffers_;  // tensors point at them
   Arena attention_arena_;

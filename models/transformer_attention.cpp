@@ -31,9 +31,22 @@ Tensor Transformer::rope_table(const AttentionPlan& plan, const RotaryForm& form
     return found->table;
   const std::vector<float> table =
       make_rope_table(plan.inv_freq, plan.magnitude, wanted.max_position, form.scale, form.phase);
-  wanted.table = upload(std::as_bytes(std::span(table)), DType::f32, model_.config().n_rot, "rotary table");
+  wanted.table = upload(std::as_bytes(std::span(table)), DType::f32,
+                        static_cast<uint32_t>(2 * plan.inv_freq.size()), "rotary table");
   rope_tables_.push_back(wanted);
   return wanted.table;
+}
+
+// The vector of a position is (0, 1) turned backwards by each of its angles: (sin, cos). So it needs no table
+// of all positions, whatever the context.
+void Transformer::add_sinusoids() {
+  const uint32_t dim = model_.config().dim;
+  AttentionPlan plan;
+  plan.inv_freq = rope_frequencies(dim, 10000);
+  sinusoids_ = rope_table(plan, {.scale = -1});
+  std::vector<float> pairs(size_t{max_rows_} * dim);
+  for (size_t i = 1; i < pairs.size(); i += 2) pairs[i] = 1;
+  unit_pairs_ = upload(std::as_bytes(std::span(pairs)), DType::f32, dim, "sinusoids");
 }
 
 void Transformer::retune(const std::vector<double>& from, const std::vector<double>& to) {

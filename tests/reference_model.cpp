@@ -86,6 +86,10 @@ ReferenceModel::Values ReferenceModel::embed(std::span<const Row> rows) const {
     reference::embed(positions, tensor(ends_.position_embedding + ".weight"), rows, 1, EmbedBy::position);
     reference::add(x, x, positions);
   }
+  for (size_t r = 0; ends_.sinusoidal && r < rows.size(); r++) {
+    const std::vector<double> v = sinusoid(config_.dim, rows[r].position);
+    for (size_t i = 0; i < v.size(); i++) x[r * v.size() + i] += v[i];
+  }
   return norm(x, "", ends_.embedding_norm, config_.dim);
 }
 
@@ -326,6 +330,7 @@ std::vector<std::byte> RandomModel::bytes() const {
     const FeedForward& f = l.feed_forward;
     const std::string b = fmt::format("blk.{}.", i);
     const uint32_t q_dim = n_heads * head_dim, kv_dim = n_kv_heads * head_dim;
+    if (!a.relative_bias.empty()) vector(a.relative_bias + ".weight", {n_heads, a.n_buckets}, 0);
     norm(b, a.norm, c.dim);
     linear(b, a.q, q_dim, c.dim);
     linear(b, a.k, kv_dim, c.dim);

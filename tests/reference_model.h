@@ -55,9 +55,10 @@ struct RandomModel {
   DType type = DType::f32;          // of the matrices
   bool tied = false, bias = false;  // bias: those that are optional
   uint32_t seed = 1;
-  uint32_t dim = 0;                                                               // 0: n_heads * head_dim
-  uint32_t n_rot = 0;                                                             // 0: head_dim
-  std::vector<std::pair<std::string, std::variant<float, bool, uint32_t>>> keys;  // after "ARCHITECTURE."
+  uint32_t dim = 0;    // 0: n_heads * head_dim
+  uint32_t n_rot = 0;  // 0: head_dim
+  std::vector<std::pair<std::string, std::variant<float, bool, uint32_t, std::string>>>
+      keys;                          // after "ARCHITECTURE."
   std::vector<std::string> tensors;  // by which the family tells its variants, see Config::tensors
   std::vector<std::byte> bytes() const;
 };

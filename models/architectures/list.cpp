@@ -7,9 +7,10 @@ namespace spindle {
 
 const std::vector<Architecture>& architectures() {
   static const std::vector<Architecture> list = {
-      llama(),  qwen2(),    qwen3(),    gpt2(),     gptneox(), starcoder2(), stablelm(),  falcon(),  bloom(),
-      mpt(),    baichuan(), phi3(),     olmo2(),    granite(), minicpm(),    command_r(), cohere2(), gemma(),
-      gemma2(), gemma3(),   qwen2moe(), qwen3moe(), olmoe(),   granitemoe(), mistral3()};
+      llama(),    qwen2(),     qwen3(),      gpt2(),     gptneox(),       starcoder2(), stablelm(),
+      falcon(),   bloom(),     mpt(),        baichuan(), phi3(),          olmo2(),      granite(),
+      minicpm(),  command_r(), cohere2(),    gemma(),    gemma2(),        gemma3(),     qwen2moe(),
+      qwen3moe(), olmoe(),     granitemoe(), mistral3(), spindle_family()};
   return list;
 }
 
