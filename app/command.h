@@ -86,6 +86,7 @@ void describe(const Session& session);  // the position plan in force
 
 // Each adds its subcommand; the callback's work happens when it is chosen.
 void add_run(CLI::App& app);
+void add_bench(CLI::App& app);
 void add_chat(CLI::App& app);
 void add_devices(CLI::App& app);
 void add_eval(CLI::App& app);

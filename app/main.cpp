@@ -55,6 +55,7 @@ int run(int argc, char** argv) {
   spindle::add_run(app);
   spindle::add_chat(app);
   spindle::add_eval(app);
+  spindle::add_bench(app);
   spindle::add_tokenize(app);
   spindle::add_devices(app);
   spindle::add_inspect(app);

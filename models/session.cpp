@@ -361,16 +361,41 @@ StepShape Session::shape_for(Phase phase, uint32_t rows, uint32_t n_positions) c
 }
 
 uint64_t Session::run(const StepShape& shape) {
+  const auto submit = [&](const Recording& recording) {
+    const uint64_t ticket = stream_.submit(recording);
+    if (options_.profile) {
+      stream_.wait(ticket);
+      add_timings(recording.timings(true));
+    }
+    return ticket;
+  };
   const auto found = recordings_.find(shape);
-  if (found != recordings_.end()) return stream_.submit(found->second);
+  if (found != recordings_.end()) return submit(found->second);
   if (!transformer_.serves(shape) || recordings_.size() >= kMaxRecordings) {
     stream_.wait();
     recordings_.clear();
     transformer_.reserve(shape);
   }
-  stream_.begin();
+  stream_.begin(options_.profile);
   transformer_.record(shape, shape.phase == Phase::prefill ? prefill_ : decode_);
-  return stream_.submit(recordings_.emplace(shape, stream_.end()).first->second);
+  return submit(recordings_.emplace(shape, stream_.end()).first->second);
+}
+
+void Session::add_timings(const std::vector<Timing>& more) {
+  for (const Timing& t : more) {
+    const auto share = [](const Timing& a) {
+      return std::pair(a.work.bytes / a.dispatches, a.work.operations / a.dispatches);
+    };
+    const auto found = std::ranges::find_if(
+        timings_, [&](const Timing& o) { return o.name == t.name && share(o) == share(t); });
+    if (found == timings_.end()) {
+      timings_.push_back(t);
+      continue;
+    }
+    found->ns += t.ns;
+    found->dispatches += t.dispatches;
+    found->work += t.work;
+  }
 }
 
 // Whole pages that another sequence has computed with the prefill kernels from the same tokens.

@@ -6,6 +6,7 @@
 #include <map>
 #include <optional>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "models/transformer.h"
@@ -29,6 +30,7 @@ struct SessionOptions {
   uint32_t n_sinks = 4;
   RopeRequest rope;            // how positions are extended, instead of what the file says
   bool share_prefixes = true;  // whole pages of a prompt that another sequence has computed already
+  bool profile = false;        // time every dispatch, one step at a time: see Session::timings
 };
 
 // Defaults are llama.cpp's.
@@ -89,6 +91,8 @@ class Session {
   const KvCache& cache() const { return cache_; }
   Stream& stream() { return stream_; }
   const SessionStatistics& statistics() const { return statistics_; }
+  // Of all steps since the last call, by kernel and work; SessionOptions::profile.
+  std::vector<Timing> take_timings() { return std::exchange(timings_, {}); }
   uint64_t activation_bytes() const { return transformer_.activation_bytes(); }
   uint64_t scratch_bytes() const { return transformer_.scratch_bytes(); }
   size_t logits_parts() const { return transformer_.logits().size(); }
@@ -145,6 +149,7 @@ class Session {
   void roll_back(int slot);
   void follow_length(int slot, uint32_t n_positions);
   uint64_t run(const StepShape& shape);  // records if the shape is new, and submits
+  void add_timings(const std::vector<Timing>& more);
   StepShape shape_for(Phase phase, uint32_t rows, uint32_t n_positions) const;
   void decode_round(std::vector<Active>& active, const OnToken& on_token);
   void calibrate();
@@ -164,6 +169,7 @@ class Session {
   std::vector<Slot> slots_;
   std::map<StepShape, Recording> recordings_;
   SessionStatistics statistics_;
+  std::vector<Timing> timings_;
 };
 
 }  // namespace spindle

@@ -45,10 +45,10 @@ Work Recording::work() const {
   return sum;
 }
 
-std::vector<Timing> Recording::timings() const {
+std::vector<Timing> Recording::timings(bool by_work) const {
   std::vector<Timing> list;
   if (!profiled_ || !device_) return list;
-  std::map<std::string, size_t> index;
+  std::map<std::pair<std::string, Work>, size_t> index;
   for (size_t i = 0; i < stamps_.size(); i++) {
     uint64_t t[2] = {};
     const auto pool = query_pools_[i / Stream::kQueriesPerPool];
@@ -56,7 +56,8 @@ std::vector<Timing> Recording::timings() const {
     if (vkGetQueryPoolResults(device_->handles().device, pool, first, 2, sizeof t, t, 8,
                               VK_QUERY_RESULT_64_BIT) != VK_SUCCESS)
       continue;
-    const auto [it, fresh] = index.try_emplace(stamps_[i].name, list.size());
+    const auto [it, fresh] =
+        index.try_emplace({stamps_[i].name, by_work ? stamps_[i].work : Work{}}, list.size());
     if (fresh) list.push_back({stamps_[i].name, 0, 0, {}});
     Timing& timing = list[it->second];
     timing.ns +=

@@ -1,6 +1,7 @@
 // A recorded step: command buffers, each within the cost bound, that can be submitted any number of times.
 #ifndef SPINDLE_RUNTIME_RECORDING_H
 #define SPINDLE_RUNTIME_RECORDING_H
+#include <compare>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -18,6 +19,7 @@ struct Work {
   // Units that the bound of a submit is counted in; a byte moved weighs as much as 16 operations.
   double cost() const { return operations + 16 * bytes; }
   Work& operator+=(const Work& w) { return operations += w.operations, bytes += w.bytes, *this; }
+  auto operator<=>(const Work&) const = default;
 };
 
 struct Timing {
@@ -41,8 +43,9 @@ class Recording {
   double largest_cost() const { return largest_cost_; }  // of one submit
   Work work() const;
 
-  // Time of each dispatch of the last run, summed by kernel; empty unless recorded with profiling.
-  std::vector<Timing> timings() const;
+  // Time of each dispatch of the last run, summed by kernel, or by kernel and work; empty unless recorded
+  // with profiling.
+  std::vector<Timing> timings(bool by_work = false) const;
 
  private:
   friend class Stream;

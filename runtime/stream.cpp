@@ -349,11 +349,11 @@ void Stream::run() {
   wait(submit(recording));
 }
 
-std::vector<Timing> Stream::profile_run() {
+std::vector<Timing> Stream::profile_run(bool by_work) {
   assert(recording_now_);
   const Recording recording = end();
   wait(submit(recording));
-  return recording.timings();
+  return recording.timings(by_work);
 }
 
 void Stream::upload(Tensor to, std::span<const std::byte> from) {

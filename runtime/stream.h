@@ -61,8 +61,8 @@ class Stream {
   void wait() { wait(ticket_); }
   void drain() noexcept;  // waits, and takes a lost device for done: for destructors
   bool done(uint64_t ticket) const;
-  void run();                         // ends what was recorded without begin, submits it and waits
-  std::vector<Timing> profile_run();  // the same, with the time of each kernel
+  void run();  // ends what was recorded without begin, submits it and waits
+  std::vector<Timing> profile_run(bool by_work = false);  // the same; Recording::timings
 
   // Copies to and from any tensor, through staging where the host cannot see it. Waits.
   void upload(Tensor to, std::span<const std::byte> from);

@@ -7,6 +7,7 @@
 #include "shaders/add/add.h"
 #include "shaders/attention/attention.h"
 #include "shaders/attention/cache_append.h"
+#include "shaders/device_limits/device_limits.h"
 #include "shaders/embed/embed.h"
 #include "shaders/experts/expert_matmul.h"
 #include "shaders/experts/expert_route.h"
@@ -81,6 +82,7 @@ std::vector<KernelSpec> all_kernels(const Caps& caps) {
   take(expert_matmul_kernels(caps));
   take(expert_sum_kernels(caps));
   take(sample_kernels(caps));
+  take(device_limits_kernels(caps));
   std::sort(list.begin(), list.end());
   list.erase(std::unique(list.begin(), list.end()), list.end());
   return list;
