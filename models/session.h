@@ -4,11 +4,13 @@
 #define SPINDLE_MODELS_SESSION_H
 #include <functional>
 #include <map>
+#include <memory>
 #include <optional>
 #include <span>
 #include <utility>
 #include <vector>
 
+#include "models/attention_record.h"
 #include "models/transformer.h"
 
 namespace spindle {
@@ -98,6 +100,13 @@ class Session {
   size_t logits_parts() const { return transformer_.logits().size(); }
   size_t n_recordings() const { return recordings_.size(); }
 
+  // From the next step on, what attention maps need of these layers is kept for one sequence, which shares no
+  // prefix then; no layers: nothing is kept. Throws ErrorKind::usage for layers that are not there, and where
+  // the cache is a ring.
+  void pin(int slot, const AttentionPins& pins);
+  const AttentionRecord* record() const { return record_.get(); }     // null: nothing is kept
+  const std::vector<AttentionPlan>& plans() const { return plans_; }  // by layer
+
   // A new empty sequence. Throws when all slots are taken.
   int open(const Sampling& sampling = {});
   void close(int slot);
@@ -163,6 +172,7 @@ class Session {
   Stream stream_;
   KvCache cache_;
   Transformer transformer_;
+  std::unique_ptr<AttentionRecord> record_;
   Arena state_;
   uint32_t ring_;  // tokens that the device remembers of each sequence
   StepState prefill_, decode_;
