@@ -7,6 +7,8 @@
 #include "shaders/add/add.h"
 #include "shaders/attention/attention.h"
 #include "shaders/attention/cache_append.h"
+#include "shaders/attention_map/attention_keep.h"
+#include "shaders/attention_map/attention_map.h"
 #include "shaders/device_limits/device_limits.h"
 #include "shaders/embed/embed.h"
 #include "shaders/experts/expert_matmul.h"
@@ -29,8 +31,9 @@ std::vector<KernelSpec> attention_pattern_kernels(const Caps& caps) {
   std::vector<KernelSpec> list;
   const auto take = [&](const CacheShape& cache, AttentionShape shape) {
     shape.n_heads = 32;
-    const std::vector<KernelSpec> more = attention_kernels(caps, cache, shape);
-    list.insert(list.end(), more.begin(), more.end());
+    for (const std::vector<KernelSpec>& more :
+         {attention_kernels(caps, cache, shape), attention_map_kernels(caps, cache, shape)})
+      list.insert(list.end(), more.begin(), more.end());
   };
   const CacheShape f16{8, 128, 64, DType::f16, DType::f16};
   take({8, 128, 64, DType::q8_0, DType::q8_0}, {});
@@ -76,6 +79,7 @@ std::vector<KernelSpec> all_kernels(const Caps& caps) {
   take(activation_kernels(caps));
   take(limit_kernels(caps));
   take(attention_pattern_kernels(caps));
+  take(attention_keep_kernels(caps));
   take(add_kernels(caps));
   take(expert_route_kernels(caps));
   take(expert_rows_kernels(caps));

@@ -66,11 +66,13 @@ std::vector<KernelSpec> attention_kernels(const Caps& caps, const CacheShape& ca
 
 namespace reference {
 // One sequence: q [versions, rows, n_heads, head_dim]; k, k2 [keys, n_kv_heads, head_dim]; v [keys,
-// n_kv_heads, value_dim]; row i is at positions[i]. lse may be empty, k2 where no pass wants it.
+// n_kv_heads, value_dim]; row i is at positions[i]. lse may be empty, k2 where no pass wants it, and p, the
+// probabilities [rows, n_heads, keys].
 struct Attention {
   std::span<double> y, lse;
   std::span<const double> q, k, v, k2;
   std::span<const uint32_t> positions;
+  std::span<double> p = {};
 };
 void attention(const Attention& a, const CacheShape& cache, const AttentionShape& shape);
 // Key by key, from the fields of the pass alone.

@@ -86,10 +86,12 @@ void attention(const Attention& a, const CacheShape& cache, const AttentionShape
       for (double x : scores) largest = std::max(largest, x);
       double total = s.sinks.empty() ? 0 : std::exp(s.sinks[head] - largest);
       for (double x : scores) total += std::exp(x - largest);
-      for (size_t n = 0; n < keys.size(); n++)
+      for (size_t n = 0; n < keys.size(); n++) {
+        const double p = std::exp(scores[n] - largest) / total;
+        if (!a.p.empty()) a.p[at * n_keys + keys[n]] += p;
         for (size_t e = 0; e < dv; e++)
-          a.y[at * dv + e] += std::exp(scores[n] - largest) / total *
-                              a.v[(keys[n] * cache.n_kv_heads + head / group) * dv + e];
+          a.y[at * dv + e] += p * a.v[(keys[n] * cache.n_kv_heads + head / group) * dv + e];
+      }
       if (!a.lse.empty()) a.lse[at] = total > 0 ? largest + std::log(total) : -1e30;
     }
 }
