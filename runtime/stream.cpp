@@ -288,6 +288,7 @@ void Stream::copy(Tensor to, Tensor from) {
 }
 
 void Stream::fill(Tensor to, uint32_t word) {
+  if (to.bytes() == 0) return;  // Vulkan allows no empty fill
   const Work work{0, static_cast<double>(to.bytes())};
   reserve(work.cost());
   const Access write{to.buffer->handle(), to.offset_bytes, to.offset_bytes + to.bytes(), true};
