@@ -56,7 +56,10 @@ void check_golden(const std::string& name) {
       const int slot = session.open({.temperature = 0});
       std::vector<float> logits;
       if (token_by_token) {
-        for (int id : ids) logits = session.decode(slot, id);
+        // Quickly: the last four, the rest as a prompt.
+        const size_t first = quick() && ids.size() > 4 ? ids.size() - 4 : 0;
+        if (first) session.prefill(slot, std::span(ids).first(first), {.sample = false});
+        for (int id : std::span(ids).subspan(first)) logits = session.decode(slot, id);
       } else {
         session.prefill(slot, ids);
         logits = session.last_logits();
