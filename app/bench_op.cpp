@@ -84,13 +84,18 @@ class Bench {
   void measure(const std::string& what, Record&& record) {
     std::map<std::pair<std::string, Work>, std::vector<double>> times;
     std::vector<Timing> last;
+    std::vector<double> cpu;
     for (uint32_t i = 0; i < flags_.repetitions + 1; i++) {
+      const double start = cpu_seconds();
       stream_.begin(true);
       record();
       last = stream_.profile_run(true);
-      if (i > 0)  // the first compiles
-        for (const Timing& t : last) times[{t.name, t.work}].push_back(static_cast<double>(t.ns));
+      if (i == 0) continue;  // it compiles
+      cpu.push_back((cpu_seconds() - start) * 1e6);
+      for (const Timing& t : last) times[{t.name, t.work}].push_back(static_cast<double>(t.ns));
     }
+    std::ranges::sort(cpu);
+    if (device_.caps().software) say("{}: {:.0f} us of CPU time", what, cpu[cpu.size() / 2]);
     require(!last.empty(), "the device has no timestamps: bench a model instead");
     for (const Timing& t : last) {
       std::vector<double>& ns = times[{t.name, t.work}];

@@ -40,6 +40,7 @@ struct Caps {
   double timestamp_period_ns = 1;
   bool has_memory = true;  // false on null devices: pipelines compile, nothing can be allocated
   bool software = false;   // a CPU pretending to be a GPU
+  bool gathers = false;    // ... whose lanes load with one instruction, not one after the other
 };
 
 // The switches for tests, in every subcommand and as SPINDLE_* environment variables.

@@ -35,20 +35,31 @@ bool has_dot(DType type) { return has_scales(type) && type != DType::iq4_nl && t
 
 constexpr uint32_t kDecodeRows[] = {1, 2, 4, 8};  // tm when decoding
 
+// Few enough to stay in a near cache, many enough that the processor waits for all of them at once. Lanes
+// that load one after the other wait less than the asking costs.
+constexpr uint32_t kAheadBytes = 4096;
+
+uint32_t touched_blocks(const MatmulTile& t, DType type) {
+  if (t.ahead_bytes == 0) return 0;
+  assert(t.slices == 1);
+  return std::max(1u, t.ahead_bytes / (t.lanes * t.tn * weight_format(type).low_bits * (WEIGHT_BLOCK / 8)));
+}
+
 uint32_t x_access(uint32_t k) { return k % WEIGHT_BLOCK == 0 ? 0 : k % 4 == 0 ? 1 : 2; }
 
 }  // namespace
 
 KernelSpec matmul_kernel(const MatmulPrograms& programs, const MatmulTile& t, Phase phase, DType type,
                          uint32_t k, bool dot, bool bias) {
-  const auto number = static_cast<uint32_t>(type);
+  const auto number = static_cast<uint32_t>(type), touch = touched_blocks(t, type);
   if (dot)
     return {t.shuffle ? programs.dot_subgroup : programs.dot,
-            {t.lanes, t.row_groups, t.slices, t.tm, t.tn, number, bias, t.steps / 4, t.mixed}};
+            {t.lanes, t.row_groups, t.slices, t.tm, t.tn, number, bias, touch, t.steps / 4, t.mixed}};
   // Where a row is alone, scaling a block's sum is cheaper than scaling its values.
   const bool scale_sums = phase == Phase::decode && has_scales(type) && has_whole_blocks(type);
-  return {t.shuffle ? programs.subgroup : programs.plain,
-          {t.lanes, t.row_groups, t.slices, t.tm, t.tn, number, bias, x_access(k), scale_sums, t.steps}};
+  return {
+      t.shuffle ? programs.subgroup : programs.plain,
+      {t.lanes, t.row_groups, t.slices, t.tm, t.tn, number, bias, touch, x_access(k), scale_sums, t.steps}};
 }
 
 MatmulTile matmul_tile(const Caps& caps, Phase phase, uint32_t rows, bool dot) {
@@ -59,10 +70,10 @@ MatmulTile matmul_tile(const Caps& caps, Phase phase, uint32_t rows, bool dot) {
   const bool mixed = dot && caps.dot_mixed;
   // A CPU: a load costs much more than a multiply-add, registers spill into a near cache, barriers are slow.
   if (caps.software) {
-    const uint32_t lanes = caps.subgroup_size;
+    const uint32_t lanes = caps.subgroup_size, ahead = caps.gathers ? kAheadBytes : 0;
     if (phase == Phase::prefill) return {lanes, 1, 1, 16, 4, steps, caps.subgroup, mixed};
-    if (dot) return {lanes, 1, 1, tm, tm < 8 ? 8u : 4u, 4, caps.subgroup, mixed};
-    return {lanes, 1, 1, tm, 4, tm == 1 ? 4u : 2u, caps.subgroup};
+    if (dot) return {lanes, 1, 1, tm, tm < 8 ? 8u : 4u, 4, caps.subgroup, mixed, ahead};
+    return {lanes, 1, 1, tm, 4, tm == 1 ? 4u : 2u, caps.subgroup, false, ahead};
   }
   // The largest that do not spill: 8 x 4 does on Apple's M1, 6 x 4 on Intel's, whose subgroups may be smaller
   // than 32.

@@ -1,9 +1,9 @@
 // Matrix product in f32, of weights of any type.
 #include "shaders/matmul/matmul_tile.glsl"
 
-layout(constant_id = 7) const uint X_ACCESS = 0;        // 0: k is a multiple of 32, 1: of 4, 2: any
-layout(constant_id = 8) const bool SCALE_SUMS = false;  // blocks are summed before they are scaled
-layout(constant_id = 9) const uint STEPS = 1;           // of 4 inputs, in one iteration
+layout(constant_id = 8) const uint X_ACCESS = 0;        // 0: k is a multiple of 32, 1: of 4, 2: any
+layout(constant_id = 9) const bool SCALE_SUMS = false;  // blocks are summed before they are scaled
+layout(constant_id = 10) const uint STEPS = 1;           // of 4 inputs, in one iteration
 
 layout(binding = 3) readonly buffer X { float x[]; };
 layout(binding = 3) readonly buffer X4 { vec4 x4[]; };
@@ -54,6 +54,7 @@ void main() {
   [[unroll]] for (uint i = 0; i < TM * TN; i++) sums[i] = 0;
 
   [[dont_unroll]] for (uint block = slice; block < n_blocks; block += SLICES) {
+    if (TOUCH > 0 && block % TOUCH == 0) touch(block + TOUCH, n_blocks);
     vec2 scales[TN], minima[TN];
     uvec2 high[TN];
     float block_sums[TM * TN], x_sums[TM];

@@ -43,13 +43,14 @@ bool matmul_uses_dot(const Caps& caps, Phase phase, DType type, uint32_t k);
 
 // How the work is cut. Only slices, which a device has one number of for a phase, changes the bits.
 struct MatmulTile {
-  uint32_t lanes = 0;       // outputs side by side
-  uint32_t row_groups = 1;  // tiles of rows in a workgroup
-  uint32_t slices = 1;      // of k
-  uint32_t tm = 0, tn = 0;  // rows and outputs of a lane
-  uint32_t steps = 0;       // of 4 inputs in an iteration: 1 (not for q4_0), 2, 4, 8; dot products 4 or 8
-  bool shuffle = false;     // a workgroup is one subgroup, whose lanes hand x round
-  bool mixed = false;       // dot products of signed with unsigned bytes
+  uint32_t lanes = 0;        // outputs side by side
+  uint32_t row_groups = 1;   // tiles of rows in a workgroup
+  uint32_t slices = 1;       // of k
+  uint32_t tm = 0, tn = 0;   // rows and outputs of a lane
+  uint32_t steps = 0;        // of 4 inputs in an iteration: 1 (not for q4_0), 2, 4, 8; dot products 4 or 8
+  bool shuffle = false;      // a workgroup is one subgroup, whose lanes hand x round
+  bool mixed = false;        // dot products of signed with unsigned bytes
+  uint32_t ahead_bytes = 0;  // of weights that a workgroup asks for before it needs them
 };
 MatmulTile matmul_tile(const Caps& caps, Phase phase, uint32_t rows, bool dot = false);
 // By integer dot products where x is quantised.

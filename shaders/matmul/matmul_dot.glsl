@@ -4,8 +4,8 @@
 #include "shaders/matmul/quantize_rows.h"
 #extension GL_EXT_spirv_intrinsics : require
 
-layout(constant_id = 7) const uint HALVES = 1;     // of a block, in one iteration
-layout(constant_id = 8) const bool MIXED = false;  // signed times unsigned bytes: the same sums
+layout(constant_id = 8) const uint HALVES = 1;     // of a block, in one iteration
+layout(constant_id = 9) const bool MIXED = false;  // signed times unsigned bytes: the same sums
 
 layout(binding = 3) readonly buffer X2 { uvec2 x_scales[]; };  // and sums
 layout(binding = 3) readonly buffer X4 { uvec4 x4[]; };
@@ -57,6 +57,7 @@ void main() {
   [[unroll]] for (uint i = 0; i < TM * TN; i++) sums[i] = 0;
 
   [[dont_unroll]] for (uint block = slice; block < n_blocks; block += SLICES) {
+    if (TOUCH > 0 && block % TOUCH == 0) touch(block + TOUCH, n_blocks);
     int dots[TM * TN], x_sums[TM];
     uvec4 units[TN];
     WeightFactors factors[TN];

@@ -12,6 +12,7 @@ layout(constant_id = 3) const uint TM = 8;
 layout(constant_id = 4) const uint TN = 2;
 layout(constant_id = 5) const uint WEIGHT_TYPE = 3;
 layout(constant_id = 6) const bool BIAS = false;
+layout(constant_id = 7) const uint TOUCH = 0;  // blocks whose cache lines are asked for ahead
 
 #define WEIGHT_BINDING 1
 #define SCALES_BINDING 2
@@ -35,12 +36,37 @@ uint column(uint output_) { return p.first + output_; }
 uint bias_at(uint output_) { return p.first + output_; }
 #endif
 
+// CPUs wait for each line of a weight that they have not seen: lanes ask for those of many blocks at once. SPIR-V has no
+// prefetch, so the words are kept as if they were wanted.
+const uint LINE_WORDS = 16;
+const uint BLOCK_WORDS = LOW_BITS * WEIGHT_GROUP;  // of a group
+const uint TOUCH_GROUPS = (LANES * TN + WEIGHT_GROUP - 1) / WEIGHT_GROUP, TOUCH_LINES = TOUCH * BLOCK_WORDS / LINE_WORDS;
+const uint TOUCH_RECORDS = (TOUCH + RECORD_BLOCKS - 1) / RECORD_BLOCKS * RECORD_WORDS;
+uint touched = 0;
+
+void touch(uint block, uint n_blocks) {
+  const uint lane = gl_LocalInvocationID.x, first = gl_WorkGroupID.y * LANES * TN;
+  [[unroll]] for (uint i = 0; i < TOUCH_GROUPS * TOUCH_LINES; i += LANES) {
+    const uint group = part_output(first + (i + lane) / TOUCH_LINES * WEIGHT_GROUP) / WEIGHT_GROUP;
+    const uint at = block * BLOCK_WORDS + (i + lane) % TOUCH_LINES * LINE_WORDS;
+    touched ^= weight_value_words[group * n_blocks * BLOCK_WORDS + min(at, n_blocks * BLOCK_WORDS - 1)];
+  }
+  if (!WEIGHT_SCALED) return;
+  const uint n_words = (n_blocks + RECORD_BLOCKS - 1) / RECORD_BLOCKS * RECORD_WORDS * WEIGHT_GROUP;
+  [[unroll]] for (uint i = 0; i < TOUCH_GROUPS * TOUCH_RECORDS; i += LANES) {
+    const uint group = part_output(first + (i + lane) / TOUCH_RECORDS * WEIGHT_GROUP) / WEIGHT_GROUP;
+    const uint at = (block / RECORD_BLOCKS * RECORD_WORDS + (i + lane) % TOUCH_RECORDS) * WEIGHT_GROUP;
+    touched ^= weight_words[group * n_words + min(at, n_words - 1)];
+  }
+}
+
 shared float slice_sums[SLICES > 1 ? SLICES * ROW_GROUPS * TM * TN * LANES : 1];
 
 float sums[TM * TN];  // of a lane: row r and output t are at r * TN + t
 
 void write_sums(uint first_row, uint first_output) {
   const uint lane = gl_LocalInvocationID.x, slice = gl_LocalInvocationID.z;
+  if (TOUCH > 0 && p.n == 0) y[lane] = uintBitsToFloat(touched);  // never
   if (SLICES > 1) {
     const uint own = gl_LocalInvocationID.y * TM * TN * LANES + lane, stride = ROW_GROUPS * TM * TN * LANES;
     [[unroll]] for (uint i = 0; i < TM * TN; i++) slice_sums[slice * stride + own + i * LANES] = sums[i];

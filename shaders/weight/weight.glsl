@@ -18,6 +18,7 @@ const uint RECORD_WORDS = WEIGHT_IS(Q5_0) ? 3 : WEIGHT_PAIRS || WEIGHT_IS(MXFP4)
                         : WEIGHT_IS(Q5_1) || WEIGHT_IS(IQ4_XS) ? 2 : WEIGHT_IS(Q4_K) ? 4 : WEIGHT_IS(Q2_K) ? 5 : WEIGHT_IS(Q6_K) ? 21 : 12;
 
 layout(binding = WEIGHT_BINDING) readonly buffer WeightValues { uvec4 weight_values[]; };
+layout(binding = WEIGHT_BINDING) readonly buffer WeightValueWords { uint weight_value_words[]; };
 layout(binding = WEIGHT_BINDING) readonly buffer WeightValues2 { uvec2 weight_values2[]; };
 layout(binding = SCALES_BINDING) readonly buffer WeightScales { uint weight_words[]; };
 layout(binding = SCALES_BINDING) readonly buffer WeightScales2 { uvec2 weight_words2[]; };
