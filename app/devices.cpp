@@ -1,8 +1,10 @@
 // `spindle devices`: every Vulkan device, what it has, and which fast paths it gets.
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "app/command.h"
 #include "runtime/error.h"
+#include "runtime/kernel_statistics.h"
 #include "shaders/all.h"
 #include "shaders/matmul/matmul.h"
 
@@ -111,39 +113,68 @@ void run(const DeviceFlags& flags, bool json) {
   if (!why.empty()) fail(ErrorKind::no_device, "{}", why);
 }
 
+std::string column(const std::optional<double>& value) {
+  return value ? fmt::format("{:>9}", *value) : fmt::format("{:>9}", "-");
+}
+
+struct CompileFlags {
+  bool compile = false, everything = false;
+  std::vector<std::string> only;
+};
+
 // Every kernel becomes a pipeline on the chosen device, also where nothing can run, with what its compiler
 // says.
-void compile(const DeviceFlags& flags) {
+void compile(const DeviceFlags& flags, const CompileFlags& how) {
   DeviceOptions options = flags.options();
   options.allow_null = true;
   Device device(options);
-  const std::vector<KernelSpec> kernels = all_kernels(device.caps());
-  for (const KernelSpec& spec : kernels) {
+  fmt::print("{:>9}{:>9}{:>9}{:>9}{:>9}{:>9}  {}\n", "registers", "occupied", "spills", "scratch", "code",
+             "lanes", "kernel and constants");
+  size_t n = 0, n_spilled = 0;
+  for (const KernelSpec& spec : all_kernels(device.caps())) {
+    const auto starts = [&](const std::string& name) {
+      return std::string_view(spec.program->name).starts_with(name);
+    };
+    if (!how.only.empty() && std::ranges::none_of(how.only, starts)) continue;
+    const std::string text = device.kernel(spec).statistics();
+    const KernelStatistics s = summarize_statistics(text);
     std::string constants;
     for (uint32_t c : spec.constants) constants += fmt::format(" {}", c);
-    const Kernel& kernel = device.kernel(spec);
-    fmt::print("{}{}\n", spec.program->name, constants);
-    const std::string statistics = kernel.statistics();
-    for (size_t at = 0; at < statistics.size();) {
-      const size_t end = statistics.find('\n', at);
-      fmt::print("    {}\n", statistics.substr(at, end - at));
+    fmt::print("{}{}{}{}{}{}  {}{}\n", column(s.registers), column(s.occupancy), column(s.spills),
+               column(s.scratch_bytes), column(s.instructions), column(s.subgroup_size), spec.program->name,
+               constants);
+    for (size_t at = 0; how.everything && at < text.size();) {
+      const size_t end = text.find('\n', at);
+      fmt::print("    {}\n", text.substr(at, end - at));
       at = end + 1;
     }
+    n++;
+    n_spilled += s.spilled();
   }
-  fmt::print("{} kernels compiled for {}\n", kernels.size(), device.info().name);
+  require(n > 0, ErrorKind::usage, "--only: no kernel's name begins so");
+  fmt::print("{} kernels compiled for {}, {} of them with spills or scratch\n", n, device.info().name,
+             n_spilled);
 }
 
 }  // namespace
 
 void add_devices(CLI::App& app) {
   auto flags = std::make_shared<DeviceFlags>();
-  auto json = std::make_shared<bool>(false), all = std::make_shared<bool>(false);
+  auto json = std::make_shared<bool>(false);
+  auto how = std::make_shared<CompileFlags>();
   CLI::App* command = app.add_subcommand("devices", "list Vulkan devices, their limits and fast paths");
   command->add_flag("--json", *json, "as JSON");
-  command->add_flag("--compile", *all,
-                    "compile every kernel for the device and print its compiler's statistics");
+  CLI::Option* compiles =
+      command->add_flag("--compile", how->compile,
+                        "compile every kernel for the device: registers of a lane, subgroups "
+                        "in flight, spills, bytes of scratch, instructions, lanes");
+  command->add_option("--only", how->only, "--compile: kernels whose names begin so: matmul,attention")
+      ->delimiter(',')
+      ->needs(compiles);
+  command->add_flag("--statistics", how->everything, "--compile: everything that the compiler says")
+      ->needs(compiles);
   flags->add(*command);
-  command->callback([=] { *all ? compile(*flags) : run(*flags, *json); });
+  command->callback([=] { how->compile ? compile(*flags, *how) : run(*flags, *json); });
 }
 
 }  // namespace spindle
