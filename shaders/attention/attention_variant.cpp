@@ -60,8 +60,10 @@ AttentionVariant choose_attention(const Caps& caps, Phase phase, const CacheShap
     v.rows = std::min(decode ? group : 8, std::max(1u, 16 / std::max(own, v.keys / v.span)));
   } else {
     const bool narrow = caps.min_subgroup_size <= 8;
+    // Apple's GPUs have 128 registers, AMD's and NVIDIA's twice as many; shared memory tells them apart.
+    const bool few_registers = narrow || (caps.max_subgroup_size == 32 && caps.shared_memory_bytes <= 32768);
     v.rows = std::min({decode ? group : 4, narrow ? 2u : 4u, std::max(1u, 4 / own)});
-    v.unroll = narrow ? 1 : std::min(v.span, 2u);
+    v.unroll = few_registers ? 1 : std::min(v.span, 2u);
   }
   return v;
 }

@@ -41,31 +41,30 @@ void block_step(uint block, uint lowest, uint safe, uint stride) {
   set_block(block, lowest, safe, stride);
   float x[ROWS * kScores];
   [[unroll]] for (uint r = 0; r < ROWS * kScores; r++) x[r] = 0;
-  [[unroll]] for (uint i = 0; i < kScores; i++)
-    [[dont_unroll]] for (uint k = 0; k < SPAN; k += UNROLL) {
-      Chunk key[UNROLL * kOwnK];
-      [[unroll]] for (uint u = 0; u < UNROLL; u++) {
-        const Place place = place_of_key(i * SPAN + k + u);
-        [[unroll]] for (uint c = 0; c < kOwnK; c++)
-          key[u * kOwnK + c] = load_k(place, token_of_key(i * SPAN + k + u), chunk_of(c, kChunksK));
-      }
-      [[unroll]] for (uint r = 0; r < ROWS; r++) {
-        float part[UNROLL];
-        [[unroll]] for (uint u = 0; u < UNROLL; u++) {
-          vec4 products = vec4(0);
-          [[unroll]] for (uint c = 0; c < kOwnK; c++) {
-            vec4 low = K_SCALED ? vec4(0) : products;
-            low = fma(query[(r * kOwnK + c) * 2], key[u * kOwnK + c].low, low);
-            low = fma(query[(r * kOwnK + c) * 2 + 1], key[u * kOwnK + c].high, low);
-            products = K_SCALED ? fma(low, vec4(key[u * kOwnK + c].scale), products) : low;
-          }
-          part[u] = (products.x + products.y) + (products.z + products.w);
-        }
-        const float total = transposed_sum(part);
-        if (SPAN == UNROLL) x[r * kScores + i] = total;
-        else x[r * kScores + i] = lane / UNROLL == k / UNROLL ? total : x[r * kScores + i];
-      }
+  // One loop over the block's keys: within a second one around it NVK's compiler keeps x in memory.
+  [[dont_unroll]] for (uint k = 0; k < KEYS; k += UNROLL) {
+    Chunk key[UNROLL * kOwnK];
+    [[unroll]] for (uint u = 0; u < UNROLL; u++) {
+      const Place place = place_of_key(k + u);
+      [[unroll]] for (uint c = 0; c < kOwnK; c++) key[u * kOwnK + c] = load_k(place, token_of_key(k + u), chunk_of(c, kChunksK));
     }
+    [[unroll]] for (uint r = 0; r < ROWS; r++) {
+      float part[UNROLL];
+      [[unroll]] for (uint u = 0; u < UNROLL; u++) {
+        vec4 products = vec4(0);
+        [[unroll]] for (uint c = 0; c < kOwnK; c++) {
+          vec4 low = K_SCALED ? vec4(0) : products;
+          low = fma(query[(r * kOwnK + c) * 2], key[u * kOwnK + c].low, low);
+          low = fma(query[(r * kOwnK + c) * 2 + 1], key[u * kOwnK + c].high, low);
+          products = K_SCALED ? fma(low, vec4(key[u * kOwnK + c].scale), products) : low;
+        }
+        part[u] = (products.x + products.y) + (products.z + products.w);
+      }
+      const float total = transposed_sum(part);
+      [[unroll]] for (uint i = 0; i < kScores; i++)
+        x[r * kScores + i] = KEYS == UNROLL || k == i * SPAN + lane / UNROLL * UNROLL ? total : x[r * kScores + i];
+    }
+  }
 
   [[unroll]] for (uint r = 0; r < ROWS; r++) {
     float largest = m[r];
@@ -88,25 +87,26 @@ void block_step(uint block, uint lowest, uint safe, uint stride) {
     [[unroll]] for (uint c = 0; c < kOwnV * 2; c++) sum[r * kOwnV * 2 + c] *= keep;
   }
 
-  [[unroll]] for (uint i = 0; i < kScores; i++)
-    [[dont_unroll]] for (uint k = 0; k < SPAN; k += UNROLL) {
-      Chunk value[UNROLL * kOwnV];
-      [[unroll]] for (uint u = 0; u < UNROLL; u++) {
-        const Place place = place_of_key(i * SPAN + k + u);
-        [[unroll]] for (uint c = 0; c < kOwnV; c++)
-          value[u * kOwnV + c] = load_v(place, token_of_key(i * SPAN + k + u), chunk_of(c, kChunksV));
-      }
-      [[unroll]] for (uint r = 0; r < ROWS; r++)
-        [[unroll]] for (uint u = 0; u < UNROLL; u++) {
-          const float weight = BROADCAST(x[r * kScores + i], k + u);
-          // In decode what stands in for an unseen key is a key that is seen: its weight of 0 is enough.
-          const bvec4 hidden = bvec4((SPLIT_KEYS == 0 || kGathered) && !visible(position_of_key(block, i * SPAN + k + u), r));
-          [[unroll]] for (uint c = 0; c < kOwnV; c++) {
-            const uint at = (r * kOwnV + c) * 2;
-            const vec4 by = vec4(V_SCALED ? weight * value[u * kOwnV + c].scale : weight);
-            sum[at] = mix(fma(by, value[u * kOwnV + c].low, sum[at]), sum[at], hidden);
-            sum[at + 1] = mix(fma(by, value[u * kOwnV + c].high, sum[at + 1]), sum[at + 1], hidden);
-          }
-        }
+  [[dont_unroll]] for (uint k = 0; k < KEYS; k += UNROLL) {
+    Chunk value[UNROLL * kOwnV];
+    [[unroll]] for (uint u = 0; u < UNROLL; u++) {
+      const Place place = place_of_key(k + u);
+      [[unroll]] for (uint c = 0; c < kOwnV; c++) value[u * kOwnV + c] = load_v(place, token_of_key(k + u), chunk_of(c, kChunksV));
     }
+    [[unroll]] for (uint r = 0; r < ROWS; r++) {
+      float weights = x[r * kScores];  // of the lanes' keys k / SPAN * SPAN + lane
+      [[unroll]] for (uint i = 1; i < kScores; i++) weights = k / SPAN == i ? x[r * kScores + i] : weights;
+      [[unroll]] for (uint u = 0; u < UNROLL; u++) {
+        const float weight = BROADCAST(weights, (k + u) % SPAN);
+        // In decode what stands in for an unseen key is a key that is seen: its weight of 0 is enough.
+        const bvec4 hidden = bvec4((SPLIT_KEYS == 0 || kGathered) && !visible(position_of_key(block, k + u), r));
+        [[unroll]] for (uint c = 0; c < kOwnV; c++) {
+          const uint at = (r * kOwnV + c) * 2;
+          const vec4 by = vec4(V_SCALED ? weight * value[u * kOwnV + c].scale : weight);
+          sum[at] = mix(fma(by, value[u * kOwnV + c].low, sum[at]), sum[at], hidden);
+          sum[at + 1] = mix(fma(by, value[u * kOwnV + c].high, sum[at + 1]), sum[at + 1], hidden);
+        }
+      }
+    }
+  }
 }
