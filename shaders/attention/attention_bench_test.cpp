@@ -11,9 +11,9 @@ TEST_CASE("attention patterns bench" * doctest::skip(!bench())) {
     const uint32_t depth = first + n;
     const auto at = positions(0, first, n);
     Tensors t(stream);
-    const uint32_t versions = w.shape.n_queries();
-    const Tensor y = t.f32(n, 4096),
-                 q = t.f32(n * versions, 4096, random_values(size_t{n} * versions * 4096, 1)),
+    const uint32_t versions = w.shape.n_queries(), width = w.shape.n_heads * 128;
+    const Tensor y = t.f32(n, width),
+                 q = t.f32(n * versions, width, random_values(size_t{n} * versions * width, 1)),
                  rows = AttentionWorld::rows(t, at);
     const auto words = attention_scratch_bytes(stream.caps(), phase, n, w.cache, w.shape, depth) / 4;
     const Tensor scratch = t.u32(1, static_cast<uint32_t>(words));
@@ -27,6 +27,8 @@ TEST_CASE("attention patterns bench" * doctest::skip(!bench())) {
            {"window 1024", pattern::window(1024)},
            {"sinks 4 + 1024", pattern::sinks(4, 1024)},
            {"dual chunk 1024", pattern::dual_chunk(1024)},
+           {"longformer 1024 + 64", pattern::longformer(1024, 64, false)},
+           {"groups 2048", pattern::shifted_groups(2048)},
            {"bigbird 64", pattern::bigbird(64, 2, 3, 3)},
            {"dilated 1024/1 8192/8", pattern::dilated({{1024, 1}, {8192, 8}})}}) {
     plain.passes = passes;
@@ -43,6 +45,14 @@ TEST_CASE("attention patterns bench" * doctest::skip(!bench())) {
     run(w, Phase::decode, keys - 1, 1,
         fmt::format("decode 4/1x128, {} keys, {} passes", keys, passes.size()));
   }
+  // Time grows with the keys, for every cache.
+  for (DType type : {DType::f16, DType::q8_0, DType::q4_0})
+    for (uint32_t keys = 1024; keys <= 65536; keys *= 4) {
+      AttentionWorld w(stream, CacheShape{1, 128, 64, type, type}, {4, 0.088f}, {keys});
+      w.lay_out(64, {});
+      run(w, Phase::decode, keys - 1, 1, fmt::format("decode 4/1x128 {}, {} keys", info(type).name, keys));
+      run(w, Phase::prefill, keys - 64, 64, fmt::format("prefill 64 x {} keys, {}", keys, info(type).name));
+    }
   plain.passes = {};
   for (DType type : {DType::f16, DType::q8_0, DType::q4_0}) {
     AttentionWorld w(stream, CacheShape{8, 128, 64, type, type}, plain, {4096});

@@ -64,6 +64,9 @@ AttentionVariant choose_attention(const Caps& caps, Phase phase, const CacheShap
     const bool few_registers = narrow || (caps.max_subgroup_size == 32 && caps.shared_memory_bytes <= 32768);
     v.rows = std::min({decode ? group : 4, narrow ? 2u : 4u, std::max(1u, 4 / own)});
     v.unroll = few_registers ? 1 : std::min(v.span, 2u);
+    // Ranges, slopes and bias are registers too, and so are several scores of a lane.
+    if (few_registers && (attention_features(shape) != 0 || shape.soft_cap > 0 || v.keys > 4 * v.span))
+      v.rows = std::max(1u, v.rows / 2);
   }
   return v;
 }
