@@ -36,8 +36,8 @@ class AttentionRecord {
   // Rows that are there: [first, end).
   uint32_t first() const { return first_; }
   uint32_t end() const { return end_; }
-  // Before a step of positions [begin, end) of the slot: whether they fit. Memory of what fits is taken.
-  bool reserve(uint32_t begin, uint32_t end);
+  // Before a step of positions below `end`: takes the memory they need. False: the budget is spent.
+  bool reserve(uint32_t end);
   void add(uint32_t begin, uint32_t end);  // after it
   void truncate(uint32_t n);
 

@@ -26,6 +26,7 @@ class Model {
   Device& device() const { return device_; }
   const Config& config() const { return config_; }
   const Architecture& architecture() const { return architecture_; }
+  bool has_tokenizer() const { return tokenizer_ != nullptr; }
   // Throws when the file has no usable tokenizer; token ids work without one.
   const Tokenizer& tokenizer() const;
   // Ids that end a text; empty without a tokenizer.

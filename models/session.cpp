@@ -316,6 +316,7 @@ void Session::close(int slot) {
   get(slot);
   stream_.wait();
   cache_.truncate(static_cast<uint32_t>(slot), 0);
+  if (record_ && record_->slot() == slot) pin(slot, {});
   slots_[static_cast<size_t>(slot)] = {};
 }
 
@@ -360,6 +361,28 @@ StepShape Session::shape_for(Phase phase, uint32_t rows, uint32_t n_positions) c
   return shape;
 }
 
+StepShape Session::keeping(StepShape shape, int slot, uint32_t begin, uint32_t end) {
+  if (!record_ || record_->slot() != slot || !record_->reserve(end)) return shape;
+  shape.kept = begin / record_->part_positions();
+  shape.end_kept = (end - 1) / record_->part_positions() + 1;
+  return shape;
+}
+
+void Session::pin(int slot, const AttentionPins& pins) {
+  get(slot);
+  require(options_.context_shift == ContextShift::none || pins.layers.empty(), ErrorKind::usage,
+          "attention maps need every key: not with --context-shift");
+  stream_.wait();
+  std::unique_ptr<AttentionRecord> record;
+  if (!pins.layers.empty())
+    record = std::make_unique<AttentionRecord>(model_.device(), plans_, model_.config().head_dim,
+                                               transformer_.max_rows(), cache_.limit(), slot, pins);
+  std::erase_if(recordings_, [](const auto& r) { return r.first.kept < r.first.end_kept; });
+  transformer_.keep(record.get());
+  record_ = std::move(record);
+  n_pins_++;
+}
+
 uint64_t Session::run(const StepShape& shape) {
   const auto submit = [&](const Recording& recording) {
     const uint64_t ticket = stream_.submit(recording);
@@ -401,7 +424,7 @@ void Session::add_timings(const std::vector<Timing>& more) {
 // Whole pages that another sequence has computed with the prefill kernels from the same tokens.
 uint32_t Session::share_prefix(int slot, std::span<const int> ids) {
   if (!options_.share_prefixes || options_.context_shift != ContextShift::none ||
-      !slots_[static_cast<size_t>(slot)].tokens.empty())
+      (record_ && record_->slot() == slot) || !slots_[static_cast<size_t>(slot)].tokens.empty())
     return 0;
   uint32_t best = 0, from = 0;
   for (uint32_t other = 0; other < slots_.size(); other++) {
@@ -457,6 +480,7 @@ void Session::follow_length(int slot, uint32_t n_positions) {
   if (s.tokens.empty()) return;
   const Slot before = s;
   cache_.truncate(static_cast<uint32_t>(slot), 0);
+  if (record_ && record_->slot() == slot) record_->truncate(0);
   s.tokens.clear();
   prefill_all(slot, before.tokens, {.sample = false, .progress = {}, .on_logits = {}});
   s.next = before.next;
@@ -470,6 +494,7 @@ void Session::roll_back(int slot) {
   const std::vector<int>& tokens = get(slot).tokens;
   const auto n = static_cast<uint32_t>(tokens.size());
   cache_.truncate(static_cast<uint32_t>(slot), n);
+  if (record_ && record_->slot() == slot) record_->truncate(n);
   for (uint32_t i = n - std::min(n, ring_); i < n; i++) write_ring(slot, i, tokens[i]);
   clear_status(slot);
 }
@@ -496,7 +521,7 @@ void Session::prefill_all(int slot, std::span<const int> all, const PrefillOptio
       write_row(prefill_.rows, i, {static_cast<uint32_t>(id), static_cast<uint32_t>(slot), first + i, 1});
       write_ring(slot, first + i, id);
     }
-    StepShape shape = shape_for(Phase::prefill, n, first + n);
+    StepShape shape = keeping(shape_for(Phase::prefill, n, first + n), slot, first, first + n);
     shape.logits = every ? Logits::all : final && options.sample ? Logits::last : Logits::none;
     shape.sample = !every && final && options.sample;
     if (shape.sample) {
@@ -505,6 +530,7 @@ void Session::prefill_all(int slot, std::span<const int> all, const PrefillOptio
       prefill_.targets.host<uint32_t>()[0] = static_cast<uint32_t>(slot);
     }
     stream_.wait(run(shape));
+    if (shape.kept < shape.end_kept) record_->add(first, first + n);
     s.tokens.insert(s.tokens.end(), all.begin() + done, all.begin() + done + n);
     done += n;
     if (every) {
@@ -552,10 +578,11 @@ std::vector<float> Session::decode(int slot, int id) {
   cache_.reserve(static_cast<uint32_t>(slot), position + 1);
   write_row(decode_.rows, 0, {static_cast<uint32_t>(id), static_cast<uint32_t>(slot), position, 1});
   write_ring(slot, position, id);
-  StepShape shape = shape_for(Phase::decode, 1, position + 1);
+  StepShape shape = keeping(shape_for(Phase::decode, 1, position + 1), slot, position, position + 1);
   shape.sample = false;
   try {
     stream_.wait(run(shape));
+    if (shape.kept < shape.end_kept) record_->add(position, position + 1);
   } catch (...) {
     roll_back(slot);
     throw;
@@ -621,18 +648,29 @@ void Session::decode_round(std::vector<Active>& active, const OnToken& on_token)
     deepest = std::max(deepest, position);
   }
   const auto ring = decode_.sampling.tokens.host<uint32_t>();
-  std::deque<uint64_t> tickets;
+  struct Flight {
+    uint64_t ticket;
+    uint32_t pins;  // with which it keeps what maps need; 0: it does not
+  };
+  std::deque<Flight> flights;
+  size_t kept = active.size();  // which of the sequences that is done for
   uint32_t launched = 0, finished = 0;
   bool stopped = false;
   while (finished < launched || (!stopped && launched < steps)) {
     while (!stopped && launched < steps && launched - finished < options_.steps_in_flight) {
       for (uint32_t i = 0; i < active.size(); i++)
         cache_.reserve(static_cast<uint32_t>(active[i].slot), base[i] + launched + 1);
-      tickets.push_back(run(shape_for(Phase::decode, rows, deepest + launched + 1)));
+      StepShape shape = shape_for(Phase::decode, rows, deepest + launched + 1);
+      for (kept = 0; record_ && kept < active.size() && active[kept].slot != record_->slot();) kept++;
+      if (record_ && kept < active.size())
+        shape = keeping(shape, active[kept].slot, base[kept] + launched, base[kept] + launched + 1);
+      flights.push_back({run(shape), shape.kept < shape.end_kept ? n_pins_ : 0});
       launched++;
     }
-    stream_.wait(tickets.front());
-    tickets.pop_front();
+    stream_.wait(flights.front().ticket);
+    if (record_ && flights.front().pins == n_pins_ && !active[kept].stopped)
+      record_->add(base[kept] + finished, base[kept] + finished + 1);
+    flights.pop_front();
     for (uint32_t i = 0; i < active.size(); i++) {
       if (active[i].stopped) continue;
       const int slot = active[i].slot;
@@ -648,7 +686,10 @@ void Session::decode_round(std::vector<Active>& active, const OnToken& on_token)
     finished++;
   }
   stream_.wait();
-  for (const Active& a : active) cache_.truncate(static_cast<uint32_t>(a.slot), n_tokens(a.slot));
+  for (const Active& a : active) {
+    cache_.truncate(static_cast<uint32_t>(a.slot), n_tokens(a.slot));
+    if (record_ && record_->slot() == a.slot) record_->truncate(n_tokens(a.slot));
+  }
 }
 
 }  // namespace spindle

@@ -160,6 +160,8 @@ class Session {
   uint64_t run(const StepShape& shape);  // records if the shape is new, and submits
   void add_timings(const std::vector<Timing>& more);
   StepShape shape_for(Phase phase, uint32_t rows, uint32_t n_positions) const;
+  // The shape with the parts of the record that hold positions [begin, end) of a slot, if it is the one kept.
+  StepShape keeping(StepShape shape, int slot, uint32_t begin, uint32_t end);
   void decode_round(std::vector<Active>& active, const OnToken& on_token);
   void calibrate();
   std::vector<float> read_logits(uint32_t rows);  // [rows, vocabulary] of the last step
@@ -173,6 +175,7 @@ class Session {
   KvCache cache_;
   Transformer transformer_;
   std::unique_ptr<AttentionRecord> record_;
+  uint32_t n_pins_ = 0;  // how often pin() was called
   Arena state_;
   uint32_t ring_;  // tokens that the device remembers of each sequence
   StepState prefill_, decode_;

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "models/attention_plan.h"
+#include "models/attention_record.h"
 #include "models/kv_cache.h"
 #include "models/model.h"
 #include "runtime/arena.h"
@@ -26,6 +27,7 @@ struct StepShape {
   uint32_t segments = 1;  // of the cache, that positions of the step lie in
   Logits logits = Logits::last;
   bool sample = true;
+  uint32_t kept = 0, end_kept = 0;  // parts of the attention record that rows of the step lie in; equal: none
   auto operator<=>(const StepShape&) const = default;
 };
 
@@ -89,6 +91,8 @@ class Transformer : private Activations {
   // invalid.
   bool serves(const StepShape& shape) const { return scratch_bytes(shape) <= scratch_.bytes(); }
   void reserve(const StepShape& shape);
+  // Where steps whose shape says so keep what maps need; recordings made with another one are invalid.
+  void keep(const AttentionRecord* record) { record_ = record; }
   // Tables of rotations by the frequencies `from` become such by `to`; recordings stay valid.
   void retune(const std::vector<double>& from, const std::vector<double>& to);
 
@@ -118,6 +122,7 @@ class Transformer : private Activations {
   const Model& model_;
   const std::vector<AttentionPlan> plans_;  // by layer
   const KvCache& cache_;
+  const AttentionRecord* record_ = nullptr;
   std::vector<Layer> layers_;
   // What a layer's attention reads beside activations: tables of rotations by version of q and form of K, and
   // attention_table().

@@ -6,6 +6,7 @@
 #include "models/transformer.h"
 #include "shaders/attention/attention.h"
 #include "shaders/attention/cache_append.h"
+#include "shaders/attention_map/attention_keep.h"
 #include "shaders/limit/limit.h"
 #include "shaders/rope/rope.h"
 
@@ -126,9 +127,14 @@ void Transformer::attend(uint32_t i, const StepShape& shape, Tensor rows, Tensor
   if (!k2)  // this layer has one form of K
     for (CacheSegment& segment : segments) segment.k2 = {};
   cache_append(stream_, segments, cache_.shape(i), k, v, rows, cache_.page_table(), k2);
-  attention(stream_, shape.phase, attended, {}, q, rows, cache_.page_table(), segments, cache_.shape(i),
+  const bool kept = shape.kept < shape.end_kept && record_->has(i);
+  const Tensor lse = kept ? record_->step_lse(i, shape.rows) : Tensor{};
+  attention(stream_, shape.phase, attended, lse, q, rows, cache_.page_table(), segments, cache_.shape(i),
             plan.shape, depth, Tensor(scratch_, DType::u32, 1, static_cast<uint32_t>(scratch_.bytes() / 4)),
             tables.table);
+  for (uint32_t part = shape.kept; kept && part < shape.end_kept; part++)
+    attention_keep(stream_, record_->q(i, part), record_->lse(i, part), part * record_->part_positions(), q,
+                   lse, rows, static_cast<uint32_t>(record_->slot()));
   matmul(stream_, shape.phase, y, w.output.weight, input(shape, attended, {&w.output.weight}), w.output.bias);
   norm(y, y, a.post_norm, w.attention_post_norm);
 }

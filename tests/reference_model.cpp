@@ -94,7 +94,8 @@ ReferenceModel::Values ReferenceModel::embed(std::span<const Row> rows) const {
 }
 
 ReferenceModel::Values ReferenceModel::attend(uint32_t i, const AttentionBlock& a, const Values& x,
-                                              std::span<const uint32_t> positions) const {
+                                              std::span<const uint32_t> positions,
+                                              std::vector<Values>* probabilities) const {
   const Config& c = config_;
   const std::string prefix = fmt::format("blk.{}.", i);
   const uint32_t q_dim = c.n_heads[i] * c.head_dim, kv_dim = c.n_kv_heads[i] * c.head_dim;
@@ -134,7 +135,9 @@ ReferenceModel::Values ReferenceModel::attend(uint32_t i, const AttentionBlock& 
   CacheShape cache;
   cache.n_kv_heads = c.n_kv_heads[i];
   cache.head_dim = c.head_dim;
-  reference::attention({y, {}, queries, k, v, k2, positions}, cache, plan.shape);
+  reference::Attention all{y, {}, queries, k, v, k2, positions};
+  if (probabilities) all.p = probabilities->emplace_back(positions.size() * positions.size() * c.n_heads[i]);
+  reference::attention(all, cache, plan.shape);
   return norm(project(y, prefix, a.output, c.dim), prefix, a.post_norm, c.dim);
 }
 
@@ -180,7 +183,8 @@ ReferenceModel::Values ReferenceModel::feed_forward(uint32_t i, const FeedForwar
   return norm(project(hidden, prefix, f.down, config_.dim), prefix, f.post_norm, config_.dim);
 }
 
-std::vector<double> ReferenceModel::logits(std::span<const int> ids) const {
+ReferenceModel::Values ReferenceModel::run(std::span<const int> ids,
+                                           std::vector<Values>* probabilities) const {
   const Config& c = config_;
   const auto n = static_cast<uint32_t>(ids.size());
   std::vector<Row> rows;
@@ -194,14 +198,28 @@ std::vector<double> ReferenceModel::logits(std::span<const int> ids) const {
     const Layer layer = architecture_.layer(c, static_cast<int>(i));
     const std::string prefix = fmt::format("blk.{}.", i);
     const Values before = x;
-    reference::add(x, x, attend(i, layer.attention, norm(x, prefix, layer.attention.norm, c.dim), positions),
-                   layer.residual_scale);
+    reference::add(
+        x, x,
+        attend(i, layer.attention, norm(x, prefix, layer.attention.norm, c.dim), positions, probabilities),
+        layer.residual_scale);
     const Values& from = layer.parallel ? before : x;
     reference::add(x, x,
                    feed_forward(i, layer.feed_forward, norm(from, prefix, layer.feed_forward.norm, c.dim)),
                    layer.residual_scale);
   }
-  const Values h = norm(x, "", ends_.output_norm, c.dim);
+  return x;
+}
+
+std::vector<std::vector<double>> ReferenceModel::probabilities(std::span<const int> ids) const {
+  std::vector<Values> list;
+  run(ids, &list);
+  return list;
+}
+
+std::vector<double> ReferenceModel::logits(std::span<const int> ids) const {
+  const Config& c = config_;
+  const auto n = static_cast<uint32_t>(ids.size());
+  const Values h = norm(run(ids, nullptr), "", ends_.output_norm, c.dim);
   const bool tied = !tensors_.count(ends_.output + ".weight");
   Values out(size_t{n} * c.vocab_size);
   reference::matmul(out, tensor((tied ? ends_.token_embedding : ends_.output) + ".weight"), h, {}, n);

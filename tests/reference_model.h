@@ -25,6 +25,8 @@ class ReferenceModel {
 
   // Logits [ids, vocabulary] after every token of a text.
   std::vector<double> logits(std::span<const int> ids) const;
+  // Attention's probabilities [ids, n_heads, ids], layer by layer.
+  std::vector<std::vector<double>> probabilities(std::span<const int> ids) const;
   uint32_t vocab_size() const { return config_.vocab_size; }
 
  private:
@@ -35,8 +37,10 @@ class ReferenceModel {
   // Of rows of `dim` elements, or of heads; no norm: x.
   Values norm(const Values& x, const std::string& prefix, const Norm& norm, uint32_t dim) const;
   Values embed(std::span<const Row> rows) const;
-  Values attend(uint32_t i, const AttentionBlock& a, const Values& x,
-                std::span<const uint32_t> positions) const;
+  // The hidden rows after the last layer; probabilities, if wanted, by layer.
+  Values run(std::span<const int> ids, std::vector<Values>* probabilities) const;
+  Values attend(uint32_t i, const AttentionBlock& a, const Values& x, std::span<const uint32_t> positions,
+                std::vector<Values>* probabilities) const;
   Values experts(const std::string& prefix, const FeedForward& f, const Values& x) const;
   Values feed_forward(uint32_t i, const FeedForward& f, const Values& x) const;
 

@@ -143,9 +143,10 @@ class AttentionMaps {
   std::vector<HeadStatistics> statistics(uint32_t layer, const StatisticsOptions& options = {});
   MapMemory memory() const;
 
+  struct Source;
+
  private:
   friend class MapJob;
-  struct Source;
   explicit AttentionMaps(std::unique_ptr<Source> source);
   std::unique_ptr<Source> source_;
 };

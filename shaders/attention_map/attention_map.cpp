@@ -155,19 +155,20 @@ MapWork::MapWork(const Caps& caps, MapSource source, const MapImage& image, doub
   }
 
   const double units = static_cast<double>(n_units_) / m.width;  // of a column
-  // A key of a row, a unit of a row written and read again, a row: each with what pieces state as their work.
-  const double key_cost = 2.0 * source_.cache.head_dim + 16 * key_bytes(source_.cache) / tile.rows(),
+  // What pieces state as their work: a key (read once), a key of a row, a unit of a row (written and read), a
+  // row.
+  const double key_cost = 16 * key_bytes(source_.cache), pair_cost = 2.0 * source_.cache.head_dim,
                unit_cost = 130, row_cost = 64.0 * (source_.cache.head_dim + 1);
-  const double column_cost = keys * key_cost + units * unit_cost, allowed = piece_cost / m.n_heads;
-  const double words = static_cast<double>(units_bytes) / 4 / m.planes();
-  const double least = std::min<double>(tile.rows(), n_rows_);
+  const double allowed = piece_cost / m.n_heads, words = static_cast<double>(units_bytes) / 4 / m.planes();
+  const double least = std::min<double>(tile.rows(), n_rows_), of_row = keys * pair_cost + units * unit_cost;
   run_columns_ = std::min(
-      m.width, at_least_one(std::min((allowed / least - row_cost) / column_cost, words / (least * units))));
+      m.width, at_least_one(std::min((allowed - least * row_cost) / (keys * key_cost + least * of_row),
+                                     words / (least * units))));
   run_units_ = static_cast<uint32_t>(std::min<double>(std::ceil(units * run_columns_) + 1, n_units_));
   const uint32_t lanes = pool_kernel(caps, true, m.value).constants[1];
-  run_rows_ = at_least_one(std::min({allowed / (run_columns_ * column_cost + row_cost), words / run_units_,
-                                     static_cast<double>(kMostIterations) * lanes / std::max(units, 1.0),
-                                     static_cast<double>(n_rows_)}));
+  run_rows_ = at_least_one(std::min(
+      {(allowed - run_columns_ * keys * key_cost) / (run_columns_ * of_row + row_cost), words / run_units_,
+       static_cast<double>(kMostIterations) * lanes / std::max(units, 1.0), static_cast<double>(n_rows_)}));
   require(words >= run_units_, "attention map: {} bytes for units are too few for one row of {}", units_bytes,
           run_units_);
   const uint32_t most_rows = n_rows_ / m.height + 1;  // of a line

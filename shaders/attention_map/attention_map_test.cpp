@@ -199,6 +199,33 @@ TEST_CASE("coarse attention maps look at few pairs and show the first keys and t
   CHECK(few.row_list().size() == 40);
 }
 
+TEST_CASE("one key that a query sees alone among 32,768 stays visible under max, in memory that is linear") {
+  Stream stream(device());
+  const uint32_t n = quick() ? 8192 : 32768, query = n / 4 * 3 + 17, key = n / 3, side = 128;
+  MapWorld w(stream, {1, 16, 64, DType::f16, DType::f16}, {.n_heads = 1, .scale = 0.25f}, {n}, 0, 8192, {},
+             [&](AttentionWorld& world) {
+               for (double& x : world.q[0]) x *= 0.5;
+               for (uint32_t e = 0; e < 16; e++) {  // one pair of equal vectors, longer than all others
+                 world.q[0][query * 16 + e] = e % 2 ? 8 : -8;
+                 world.k[0][key * 16 + e] = e % 2 ? 2 : -2;
+               }
+             });
+  const MapImage m{.n_queries = n, .n_keys = n, .width = side, .height = side, .n_lines = side};
+  const std::vector<float> image = w.image(m);
+  const size_t cell = size_t{query} * side / n * side + size_t{key} * side / n;
+  CHECK(image[cell] > 0.9f);
+  uint32_t brighter = 0;  // away from the first rows, which have few keys to share between
+  for (size_t i = side; i < image.size(); i++) brighter += image[i] > image[cell] / 2 && i != cell;
+  CHECK(brighter == 0);
+  uint64_t kept = 0;
+  for (const MapSource::Part& part : w.source().parts) kept += part.q.bytes() + part.lse.bytes();
+  const uint64_t keys = w.source().segments[0].k.bytes(),
+                 cells = MapWork(stream.caps(), w.source(), m, 1e9, 1 << 20).units_bytes() + 4 * side * side;
+  fmt::print("  {} tokens, one head of 16: keys {} KiB, kept {} KiB, map {} KiB\n", n, keys / 1024,
+             kept / 1024, cells / 1024);
+  CHECK(keys + kept + cells < uint64_t{n} * 256);
+}
+
 TEST_CASE("attention map bench" * doctest::skip(!bench())) {
   Stream stream(device());
   const AttentionShape shape{.n_heads = 4, .scale = 0.088f};

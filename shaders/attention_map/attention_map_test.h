@@ -1,6 +1,8 @@
 // Maps of an AttentionWorld's sequences: what was kept of them, and the reference's probabilities.
 #ifndef SPINDLE_SHADERS_ATTENTION_MAP_TEST_H
 #define SPINDLE_SHADERS_ATTENTION_MAP_TEST_H
+#include <functional>
+
 #include "shaders/attention/attention_test.h"
 #include "shaders/attention_map/attention_keep.h"
 #include "shaders/attention_map/attention_map.h"
@@ -15,8 +17,9 @@ class MapWorld {
 
   MapWorld(Stream& stream, const CacheShape& cache, const AttentionShape& shape,
            std::vector<uint32_t> lengths, uint32_t a_slot, uint32_t part_positions,
-           std::vector<uint32_t> bands = {})
+           std::vector<uint32_t> bands = {}, const std::function<void(AttentionWorld&)>& change = {})
       : world(stream, cache, shape, std::move(lengths)), slot(a_slot), stream_(stream), tensors_(stream) {
+    if (change) change(world);
     world.lay_out(cache.page_tokens, std::move(bands));
     keep(part_positions);
   }
@@ -79,8 +82,9 @@ class MapWorld {
       source_.parts.push_back(
           {tensors_.f32(versions * part_positions, width), tensors_.f32(part_positions, heads), first});
     // In steps that hold other sequences' rows and rows not in use, across the borders of parts.
-    for (uint32_t first = 0; first < n; first += 37) {
-      const uint32_t rows = std::min(37u, n - first);
+    const uint32_t step = n > 4096 ? 1000 : 37;
+    for (uint32_t first = 0; first < n; first += step) {
+      const uint32_t rows = std::min(step, n - first);
       std::vector<SlotPosition> at = positions(slot, first, rows);
       at.push_back({slot + 1, first});
       at.push_back({slot, first, false});
