@@ -88,6 +88,7 @@ void describe(const Session& session);  // the position plan in force
 void add_run(CLI::App& app);
 void add_bench(CLI::App& app);
 void add_chat(CLI::App& app);
+void add_attention(CLI::App& app);
 void add_devices(CLI::App& app);
 void add_eval(CLI::App& app);
 void add_inspect(CLI::App& app);

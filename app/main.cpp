@@ -56,6 +56,7 @@ int run(int argc, char** argv) {
   spindle::add_chat(app);
   spindle::add_eval(app);
   spindle::add_bench(app);
+  spindle::add_attention(app);
   spindle::add_tokenize(app);
   spindle::add_devices(app);
   spindle::add_inspect(app);

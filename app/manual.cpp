@@ -48,7 +48,11 @@ std::string choices(const CLI::Option& o) {
   return words;
 }
 
-bool is_file(const CLI::Option& o) { return o.check_lname("model") || o.check_lname("file"); }
+bool is_file(const CLI::Option& o) {
+  for (const char* name : {"model", "file", "open", "compare", "capture", "png", "npy"})
+    if (o.check_lname(name)) return true;
+  return false;
+}
 
 std::string roff(std::string text) {
   std::string out;

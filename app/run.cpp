@@ -2,12 +2,10 @@
 #include <unistd.h>
 
 #include <cstdio>
-#include <filesystem>
-#include <fstream>
-#include <iterator>
 
 #include "app/command.h"
 #include "app/interrupt.h"
+#include "app/prompt_flags.h"
 #include "runtime/error.h"
 
 namespace spindle {
@@ -17,35 +15,9 @@ struct Flags {
   DeviceFlags device;
   ModelFlags model;
   SamplingFlags sampling;
-  std::string prompt, file;
+  PromptFlags prompt;
   int n = -1;
-  bool no_escape = false;
 };
-
-// \n, \t, \r, \", \' and \\ of a prompt on the command line, as llama.cpp.
-std::string unescape(const std::string& text) {
-  std::string out;
-  for (size_t i = 0; i < text.size(); i++) {
-    constexpr std::string_view from = "ntr\"'\\", to = "\n\t\r\"'\\";
-    const size_t which =
-        text[i] == '\\' && i + 1 < text.size() ? from.find(text[i + 1]) : std::string_view::npos;
-    out += which == std::string_view::npos ? text[i] : to[which];
-    if (which != std::string_view::npos) i++;
-  }
-  return out;
-}
-
-std::string read_prompt(const Flags& flags) {
-  if (flags.file.empty()) return flags.no_escape ? flags.prompt : unescape(flags.prompt);
-  std::error_code ignored;
-  require(!std::filesystem::is_directory(flags.file, ignored), ErrorKind::usage, "-f {}: is a directory",
-          flags.file);
-  std::ifstream in(flags.file, std::ios::binary);
-  require(in.good(), ErrorKind::usage, "-f {}: cannot be read", flags.file);
-  std::string text{std::istreambuf_iterator<char>(in), {}};
-  if (text.ends_with('\n')) text.pop_back();  // the one that editors end a file with, as llama.cpp
-  return text;
-}
 
 void write(const std::string& text) {
   std::fwrite(text.data(), 1, text.size(), stdout);
@@ -59,7 +31,7 @@ std::string rate(uint64_t tokens, double seconds) {
 }
 
 void run(const Flags& flags) {
-  const std::string prompt = read_prompt(flags);
+  const std::string prompt = flags.prompt.read();
   const double start = now_seconds();
   Device device(flags.device.options());
   Progress loading("loading");
@@ -113,14 +85,12 @@ void run(const Flags& flags) {
 void add_run(CLI::App& app) {
   auto flags = std::make_shared<Flags>();
   CLI::App* command = app.add_subcommand("run", "continue a prompt");
-  command->add_option("-p,--prompt", flags->prompt, "the text to continue");
-  command->add_option("-f,--file", flags->file, "read it from a file")->excludes("--prompt");
+  flags->prompt.add(*command, "the text to continue");
   command
       ->add_option("-n,--predict", flags->n,
                    "tokens to generate; -1: until the text ends or the context is full")
       ->capture_default_str()
       ->check(in_range(-1, INT32_MAX));
-  command->add_flag("--no-escape", flags->no_escape, "take \\n, \\t, ... in -p as they stand");
   flags->model.add(*command);
   flags->sampling.add(*command);
   flags->device.add(*command);

@@ -31,9 +31,9 @@ std::vector<KernelSpec> attention_pattern_kernels(const Caps& caps) {
   std::vector<KernelSpec> list;
   const auto take = [&](const CacheShape& cache, AttentionShape shape) {
     shape.n_heads = 32;
-    for (const std::vector<KernelSpec>& more :
-         {attention_kernels(caps, cache, shape), attention_map_kernels(caps, cache, shape)})
-      list.insert(list.end(), more.begin(), more.end());
+    const std::vector<KernelSpec> more = attention_kernels(caps, cache, shape);
+    list.insert(list.end(), more.begin(), more.end());
+    list.push_back(attention_map_kernels(caps, cache, shape).front());
   };
   const CacheShape f16{8, 128, 64, DType::f16, DType::f16};
   take({8, 128, 64, DType::q8_0, DType::q8_0}, {});
@@ -80,6 +80,7 @@ std::vector<KernelSpec> all_kernels(const Caps& caps) {
   take(limit_kernels(caps));
   take(attention_pattern_kernels(caps));
   take(attention_keep_kernels(caps));
+  take(attention_map_kernels(caps, {8, 128, 64, DType::f16, DType::f16}, {32, 1.0f}));
   take(add_kernels(caps));
   take(expert_route_kernels(caps));
   take(expert_rows_kernels(caps));
