@@ -23,6 +23,8 @@ install() {
 }
 
 build_packages="cmake ninja-build g++ glslc libvulkan-dev libfmt-dev nlohmann-json3-dev libcli11-dev libpcre2-dev libedit-dev libpng-dev pkg-config doctest-dev mesa-vulkan-drivers"
+# The window is optional: spindle-viewer is built where these are.
+viewer_packages="libimgui-dev libglfw3-dev libstb-dev fonts-roboto-unhinted fonts-dejavu-core"
 
 # build PRESET [TARGET...]: configures once, then compiles what changed. Quiet when there is nothing to do.
 build() {

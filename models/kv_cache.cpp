@@ -174,6 +174,12 @@ uint32_t KvCache::used_pages() const {
   return n;
 }
 
+std::vector<uint32_t> KvCache::page_users(uint32_t slot) const {
+  std::vector<uint32_t> users;
+  for (uint32_t page : slots_[slot]) users.push_back(bands_[users.size() / pages_per_band_].users[page]);
+  return users;
+}
+
 uint64_t KvCache::bytes_per_page() const {
   uint64_t bytes = 0;
   for (uint32_t layer = 0; layer < n_kv_heads_.size(); layer++)

@@ -62,7 +62,8 @@ class KvCache {
   Tensor page_table() const { return page_table_; }
 
   uint32_t used_pages() const;
-  uint64_t bytes_per_page() const;  // all layers
+  std::vector<uint32_t> page_users(uint32_t slot) const;  // sequences that use each page of the slot
+  uint64_t bytes_per_page() const;                        // all layers
   uint64_t allocated_bytes() const;
   uint64_t full_bytes() const;  // when every slot is full
 

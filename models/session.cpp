@@ -232,6 +232,13 @@ Session::Session(const Model& model, const SessionOptions& options)
 
 Session::~Session() { stream_.drain(); }
 
+void Session::profile(bool on) {
+  if (on == options_.profile) return;
+  stream_.wait();
+  recordings_.clear();
+  options_.profile = on;
+}
+
 // Times a product that the model needs anyway, so that submits can be bounded by what this device does in 100
 // ms.
 void Session::calibrate() {

@@ -99,6 +99,7 @@ class Session {
   uint64_t scratch_bytes() const { return transformer_.scratch_bytes(); }
   size_t logits_parts() const { return transformer_.logits().size(); }
   size_t n_recordings() const { return recordings_.size(); }
+  void profile(bool on);  // from the next step on, whatever SessionOptions::profile says
 
   // From the next step on, what attention maps need of these layers is kept for one sequence, which shares no
   // prefix then; no layers: nothing is kept. Throws ErrorKind::usage for layers that are not there, and where

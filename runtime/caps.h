@@ -53,6 +53,8 @@ struct DeviceOptions {
   bool precision_f32 = false;     // no reduced-precision fast path
   bool validation = false;        // the Khronos layer with synchronization validation, messages counted
   bool allow_null = false;        // compile-only devices may be chosen
+  // What a window needs beside: extensions of the instance and of the device.
+  std::vector<std::string> instance_extensions, device_extensions;
   static DeviceOptions from_environment();
 };
 

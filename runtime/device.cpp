@@ -62,6 +62,7 @@ Device::Device(const DeviceOptions& options)
     extensions.push_back("VK_KHR_pipeline_executable_properties");
   }
   if (caps.memory_budget) extensions.push_back("VK_EXT_memory_budget");
+  for (const std::string& name : options.device_extensions) extensions.push_back(name.c_str());
 
   const float priority = 1;
   VkDeviceQueueCreateInfo queue{VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO};
@@ -149,6 +150,8 @@ uint64_t Device::free_bytes() const {
   if (info_.type == DeviceType::integrated) return std::min(heap_bytes, system_free_bytes());
   return heap_bytes > used_here ? heap_bytes - used_here : 0;
 }
+
+std::vector<Heap> Device::heaps() const { return read_heaps(handles_->physical, info_.caps); }
 
 double Device::cost_bound() const {
   if (options().limit_cost > 0) return options().limit_cost;

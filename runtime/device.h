@@ -33,6 +33,7 @@ class Device {
 
   // Bytes the device could still allocate: its budget, else the system's free memory.
   uint64_t free_bytes() const;
+  std::vector<Heap> heaps() const;  // as they are now
   // Bytes and number of live allocations made through Buffer.
   uint64_t allocated_bytes() const { return allocated_bytes_; }
 

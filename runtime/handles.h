@@ -4,6 +4,7 @@
 #include <mutex>
 #include <vector>
 
+#include "runtime/instance.h"
 #include "runtime/vulkan.h"
 
 namespace spindle {
@@ -23,6 +24,9 @@ struct DeviceHandles {
   VkPhysicalDeviceMemoryProperties memory = {};
   VkPipelineCache pipeline_cache = VK_NULL_HANDLE;
 };
+
+// As they are now.
+std::vector<Heap> read_heaps(VkPhysicalDevice device, const Caps& caps);
 
 }  // namespace spindle
 #endif

@@ -59,6 +59,32 @@ const char* name_of(DeviceType type) {
   }
 }
 
+std::vector<Heap> read_heaps(VkPhysicalDevice device, const Caps& caps) {
+  VkPhysicalDeviceMemoryBudgetPropertiesEXT budget{
+      VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_BUDGET_PROPERTIES_EXT};
+  VkPhysicalDeviceMemoryProperties2 memory{VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_PROPERTIES_2};
+  if (caps.memory_budget) memory.pNext = &budget;
+  vkGetPhysicalDeviceMemoryProperties2(device, &memory);
+  const auto& m = memory.memoryProperties;
+  const uint64_t system = system_free_bytes();
+  std::vector<Heap> heaps;
+  for (uint32_t i = 0; i < m.memoryHeapCount; i++) {
+    Heap heap;
+    heap.size_bytes = m.memoryHeaps[i].size;
+    heap.device_local = m.memoryHeaps[i].flags & VK_MEMORY_HEAP_DEVICE_LOCAL_BIT;
+    if (caps.memory_budget)
+      heap.free_bytes =
+          budget.heapBudget[i] > budget.heapUsage[i] ? budget.heapBudget[i] - budget.heapUsage[i] : 0;
+    else
+      // A CPU's heap is nominal: lavapipe states 2 GiB whatever there is.
+      heap.free_bytes = caps.software       ? system
+                        : heap.device_local ? heap.size_bytes
+                                            : std::min(system, heap.size_bytes);
+    heaps.push_back(heap);
+  }
+  return heaps;
+}
+
 namespace {
 
 std::string version_string(uint32_t v) {
@@ -166,28 +192,10 @@ void read_properties(VkPhysicalDevice device, DeviceInfo& info) {
 }
 
 void read_memory(VkPhysicalDevice device, DeviceInfo& info) {
-  VkPhysicalDeviceMemoryBudgetPropertiesEXT budget{
-      VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_BUDGET_PROPERTIES_EXT};
-  VkPhysicalDeviceMemoryProperties2 memory{VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_PROPERTIES_2};
-  if (info.caps.memory_budget) memory.pNext = &budget;
-  vkGetPhysicalDeviceMemoryProperties2(device, &memory);
-  const auto& m = memory.memoryProperties;
-  const uint64_t system = system_free_bytes();
-  info.caps.has_memory = m.memoryTypeCount > 0;
-  for (uint32_t i = 0; i < m.memoryHeapCount; i++) {
-    Heap heap;
-    heap.size_bytes = m.memoryHeaps[i].size;
-    heap.device_local = m.memoryHeaps[i].flags & VK_MEMORY_HEAP_DEVICE_LOCAL_BIT;
-    if (info.caps.memory_budget)
-      heap.free_bytes =
-          budget.heapBudget[i] > budget.heapUsage[i] ? budget.heapBudget[i] - budget.heapUsage[i] : 0;
-    else
-      // A CPU's heap is nominal: lavapipe states 2 GiB whatever there is.
-      heap.free_bytes = info.caps.software  ? system
-                        : heap.device_local ? heap.size_bytes
-                                            : std::min(system, heap.size_bytes);
-    info.heaps.push_back(heap);
-  }
+  VkPhysicalDeviceMemoryProperties memory;
+  vkGetPhysicalDeviceMemoryProperties(device, &memory);
+  info.caps.has_memory = memory.memoryTypeCount > 0;
+  info.heaps = read_heaps(device, info.caps);
 }
 
 // Index of a queue family with compute, preferring one that has graphics too (the viewer shares it).
@@ -272,7 +280,11 @@ void Instance::create() {
   create.pApplicationInfo = &app;
 
   const char* layer = "VK_LAYER_KHRONOS_validation";
-  const char* extension = VK_EXT_DEBUG_UTILS_EXTENSION_NAME;
+  std::vector<const char*> extensions;
+  for (const std::string& name : options_.instance_extensions) extensions.push_back(name.c_str());
+  if (options_.validation) extensions.push_back(VK_EXT_DEBUG_UTILS_EXTENSION_NAME);
+  create.enabledExtensionCount = static_cast<uint32_t>(extensions.size());
+  create.ppEnabledExtensionNames = extensions.data();
   const VkValidationFeatureEnableEXT enable = VK_VALIDATION_FEATURE_ENABLE_SYNCHRONIZATION_VALIDATION_EXT;
   VkValidationFeaturesEXT validation{VK_STRUCTURE_TYPE_VALIDATION_FEATURES_EXT};
   validation.enabledValidationFeatureCount = 1;
@@ -287,9 +299,8 @@ void Instance::create() {
     // Hazards between submits are an option that the layer reads from its environment alone.
     ::setenv("VK_LAYER_ENABLES", "VALIDATION_CHECK_ENABLE_SYNCHRONIZATION_VALIDATION_QUEUE_SUBMIT", 0);
     create.pNext = &validation;
-    create.enabledLayerCount = create.enabledExtensionCount = 1;
+    create.enabledLayerCount = 1;
     create.ppEnabledLayerNames = &layer;
-    create.ppEnabledExtensionNames = &extension;
   }
   const VkResult made = vkCreateInstance(&create, nullptr, &handles_->instance);
   require(made != VK_ERROR_LAYER_NOT_PRESENT, "{} is not installed (Debian: vulkan-validationlayers)", layer);
