@@ -73,7 +73,8 @@ MatmulTile matmul_tile(const Caps& caps, Phase phase, uint32_t rows, bool dot) {
     const uint32_t lanes = caps.subgroup_size, ahead = caps.gathers ? kAheadBytes : 0;
     if (phase == Phase::prefill) return {lanes, 1, 1, 16, 4, steps, caps.subgroup, mixed};
     if (dot) return {lanes, 1, 1, tm, tm < 8 ? 8u : 4u, 4, caps.subgroup, mixed, ahead};
-    return {lanes, 1, 1, tm, 4, tm == 1 ? 4u : 2u, caps.subgroup, false, ahead};
+    const bool wide = tm == 1 && caps.gathers;
+    return {lanes, 1, 1, tm, wide ? 8u : 4u, tm == 1 ? 4u : 2u, caps.subgroup, false, 2 * ahead};
   }
   // The largest that do not spill: 8 x 4 does on Apple's M1, 6 x 4 on Intel's, whose subgroups may be smaller
   // than 32.
