@@ -148,8 +148,7 @@ void ModelFlags::add(CLI::App& command) {
           "ones alone")
       ->capture_default_str()
       ->check(CLI::IsMember({"none", "sinks", "window"}));
-  group->add_option("--sinks", n_sinks, "--context-shift sinks: how many first tokens are kept")
-      ->capture_default_str()
+  group->add_option("--sinks", n_sinks, "--context-shift sinks: how many first tokens are kept (default 4)")
       ->check(in_range(1, 1 << 20));
   positions.add(command);
 }
@@ -176,7 +175,9 @@ SessionOptions ModelFlags::session() const {
   o.pattern = parse_attention_pattern(pattern);
   if (shift == "sinks") o.context_shift = ContextShift::sinks;
   if (shift == "window") o.context_shift = ContextShift::window;
-  o.n_sinks = n_sinks;
+  require(!n_sinks || shift == "sinks", ErrorKind::usage, "--sinks: for --context-shift sinks, not {}",
+          shift);
+  o.n_sinks = n_sinks.value_or(o.n_sinks);
   return o;
 }
 
@@ -265,9 +266,18 @@ void Progress::finish() {
 
 void describe(const Session& session) {
   say("positions  {}", session.rope().description);
-  if (session.context() > session.model().config().context_length)
-    say("warning: a context of {} positions; the model was trained for {}: see --rope-scaling",
-        session.context(), session.model().config().context_length);
+  const Model& model = session.model();
+  if (const auto& pattern = session.pattern(); !pattern.passes.empty())
+    say("attention  {}", describe(pattern, layers_of(model.architecture(), model.config())));
+  warn_beyond_reach(session.rope(), model.config(), session.context());
+}
+
+void warn_beyond_reach(const RopePlan& plan, const Config& c, uint32_t n_positions) {
+  if (n_positions <= plan.reach) return;
+  if (plan.reach <= c.context_length)
+    say("warning: {} positions; the model was trained for {}: see --rope-scaling", n_positions,
+        c.context_length);
+  else say("warning: {} positions; these extend the model to {:.0f}", n_positions, plan.reach);
 }
 
 void describe(const Model& model) {

@@ -34,7 +34,7 @@ struct ModelFlags {
   uint32_t context = 0, batch = 2048, ubatch = 512;
   std::string k_type = "f16", v_type = "f16";
   std::string pattern, shift = "none";
-  uint32_t n_sinks = 4;
+  std::optional<uint32_t> n_sinks;  // 4
   PositionFlags positions;
   void add(CLI::App& command);
   std::string file() const;  // --model, or the model that ships
@@ -82,7 +82,9 @@ CLI::Validator in_range(double least, double most = std::numeric_limits<double>:
 
 double now_seconds();
 void describe(const Model& model);      // device, model and warnings on standard error
-void describe(const Session& session);  // the position plan in force
+void describe(const Session& session);  // the plan of positions and the pattern in force
+// Says when a session has more positions than its plan is made for.
+void warn_beyond_reach(const RopePlan& plan, const Config& config, uint32_t n_positions);
 
 // Each adds its subcommand; the callback's work happens when it is chosen.
 void add_run(CLI::App& app);

@@ -12,12 +12,6 @@ namespace {
 volatile sig_atomic_t interrupted = 0;
 struct sigaction before_us;
 
-// The file's own parameters go with a method that a person names, so these would stand at factor 1.
-bool extends_by_factor(RopeMethod m) {
-  using enum RopeMethod;
-  return m == linear || m == ntk || m == ntk_parts || m == yarn || m == llama3;
-}
-
 }  // namespace
 
 void EvalFlags::add(CLI::App& command) {
@@ -39,20 +33,14 @@ LoadedModel::LoadedModel(const EvalFlags& flags)
 }
 
 std::vector<Choice> choose_positions(const EvalFlags& flags, const Model& model, uint32_t longest) {
-  const Config& c = model.config();
   std::vector<Choice> choices;
-  for (auto& [name, request] : flags.model.positions.list()) {
-    RopeRequest r = request;
-    if (r.method && extends_by_factor(*r.method) && !r.factor) {
-      const double original = r.original_context.value_or(c.rope.original_context.value_or(c.context_length));
-      if (original >= 1) r.factor = std::max(1.0, longest / original);
-    }
-    choices.push_back({name, r, model.plan_rope(longest, r).description});
-    if (!flags.json) continue;
-    say("{}: {}", name, choices.back().plan);
+  const std::vector<NamedRope> list = flags.model.positions.list();
+  for (const auto& [name, request] : list) {
+    const RopePlan plan = model.plan_rope(longest, request);
+    choices.push_back({name, request, plan.description});
+    if (flags.json) say("{}: {}", name, plan.description);
+    if (list.size() == 1) warn_beyond_reach(plan, model.config(), longest);
   }
-  if (longest > c.context_length && flags.model.positions.method.empty())
-    say("warning: {} positions; the model was trained for {}: see --rope-scaling", longest, c.context_length);
   return choices;
 }
 

@@ -6,24 +6,27 @@
 namespace spindle {
 namespace {
 
-// One table of the options: name, member, description with unit and default.
+// One table of the options: name, member, description with unit and default, and the number by which
+// llama.cpp's users ask for the default.
 struct Row {
   const char* name;
   std::optional<double> RopeRequest::*value;
   const char* description;
+  std::optional<double> unsaid = {};
 };
 constexpr Row kRows[] = {
     {"--rope-scale", &RopeRequest::factor, "factor of extension, 1 or more: length / original length"},
-    {"--rope-freq-base", &RopeRequest::base, "base of the frequencies; default: the file's"},
+    {"--rope-freq-base", &RopeRequest::base, "base of the frequencies; default, and 0: the file's", 0},
     {"--yarn-orig-ctx", &RopeRequest::original_context,
-     "positions before any extension, for every method that asks; default: the file's"},
+     "positions before any extension, for every method that asks; default, and 0: the file's", 0},
     {"--yarn-ext-factor", &RopeRequest::extension,
-     "yarn: 1 its ramp, 0 interpolation of all pairs (default 1)"},
+     "yarn: 1 its ramp, 0 interpolation of all pairs (default, and -1: 1)", -1},
     {"--yarn-attn-factor", &RopeRequest::attention_scale,
-     "yarn, longrope: multiplies the attention factor (default 1)"},
-    {"--yarn-beta-fast", &RopeRequest::beta_fast, "yarn: rotations from which pairs stay (default 32)"},
+     "multiplies the attention factor of method and file (default, and -1: 1)", -1},
+    {"--yarn-beta-fast", &RopeRequest::beta_fast,
+     "yarn: rotations from which pairs stay (default, and -1: 32)", -1},
     {"--yarn-beta-slow", &RopeRequest::beta_slow,
-     "yarn: rotations below which pairs are interpolated (default 1)"},
+     "yarn: rotations below which pairs are interpolated (default, and -1: 1)", -1},
     {"--llama3-low", &RopeRequest::llama3_low,
      "llama3: wavelengths in the original context below which pairs are "
      "interpolated (default 1)"},
@@ -43,6 +46,11 @@ constexpr Row kRows[] = {
     {"--dca-chunk", &RopeRequest::chunk,
      "dca: positions of a chunk (default 3/4 of the original context less 1/8 of it)"},
 };
+
+void set(RopeRequest& request, const Row& row, double value) {
+  if (value == row.unsaid) (request.*row.value).reset();
+  else request.*row.value = value;
+}
 
 // The rows of `key` that the method has: the whole name, or its last words.
 std::vector<const Row*> find_rows(std::string_view key, std::optional<RopeMethod> method) {
@@ -73,7 +81,7 @@ void set_parameter(NamedRope& choice, std::string_view text) {
   }
   const std::vector<const Row*> found = find_rows(key, choice.request.method);
   if (found.size() == 1) {
-    choice.request.*found[0]->value = value;
+    set(choice.request, *found[0], value);
     return;
   }
   std::string known;
@@ -90,13 +98,12 @@ void PositionFlags::add(CLI::App& command) {
   auto* group = command.add_option_group("Positions");
   group->add_option("--rope-scaling", method,
                     "extension of rotary positions, instead of the file's: " + rope_method_names());
-  for (const Row& row : kRows) {
-    std::optional<double>* value = &(request.*row.value);
+  for (const Row& row : kRows)
     group->add_option_function<double>(
-        row.name, [value](double v) { *value = v; }, row.description);
-  }
+        row.name, [this, &row](double v) { set(request, row, v); }, row.description);
   group->add_option("--rope-freq-scale", freq_scale, "1 / --rope-scale")->excludes("--rope-scale");
-  group->add_flag("--log-n", request.log_n, "let logits grow with ln(position) beyond the original context");
+  group->add_flag("--log-n", request.log_n,
+                  "let logits grow with ln(visible keys) beyond the original context");
 }
 
 RopeRequest PositionFlags::rope() const {

@@ -120,6 +120,7 @@ void set_norms(Layer& layer, NormKind kind, Bias bias);
 
 // Every family that runs, in one explicit list (architectures/list.cpp).
 const std::vector<Architecture>& architectures();
+const Architecture* find_architecture(std::string_view name);
 // Throws ErrorKind::model_file with the list.
 const Architecture& get_architecture(std::string_view name);
 

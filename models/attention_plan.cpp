@@ -3,6 +3,7 @@
 
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 
@@ -55,6 +56,11 @@ std::vector<pattern::Dilation> dilations(const AttentionPattern& p, std::string_
   return branches;
 }
 
+// Layers with a window as narrow as the pattern's, or beside a pattern without one, keep it.
+bool keeps_window(const AttentionBlock& a, const AttentionPattern& p) {
+  return a.window > 0 && (p.window == 0 || a.window <= p.window);
+}
+
 // Sinks are seen from a position inside the cache: as if what lies between them and the window were not
 // there.
 void add_sink_query(AttentionPlan& plan, const AttentionPattern& p) {
@@ -72,12 +78,15 @@ void add_sink_query(AttentionPlan& plan, const AttentionPattern& p) {
 AttentionPattern parse_attention_pattern(const std::string& text) {
   AttentionPattern p;
   p.text = text;
+  p.option = "--attention-pattern " + text;
   if (text.empty() || text == "none") return {};
   const size_t colon = text.find(':');
   const std::string name = text.substr(0, colon);
   const std::string_view rest = colon == std::string::npos ? "" : std::string_view(p.text).substr(colon + 1);
   if (name == "dilated") {
-    p.passes = pattern::dilated(dilations(p, rest));
+    const std::vector<pattern::Dilation> branches = dilations(p, rest);
+    p.passes = pattern::dilated(branches);
+    for (const pattern::Dilation& d : branches) p.visible += (d.segment + d.stride - 1) / d.stride;
     return p;
   }
   const auto is = [&](const char* other) { return name == other; };
@@ -87,26 +96,30 @@ AttentionPattern parse_attention_pattern(const std::string& text) {
   if (is("window")) {
     require_numbers(p, n, {1});
     p.passes = pattern::window(n[0]);
-    p.window = n[0];
+    p.window = p.visible = n[0];
   } else if (is("sinks")) {
     require_numbers(p, n, {1, 1});
     p.passes = pattern::sinks(n[0], n[1]);
     p.first = n[0];
     p.window = n[1];
+    p.visible = n[0] + n[1];
   } else if (is("longformer")) {
     require_numbers(p, n, {1, 0});
     p.passes = pattern::longformer(n[0], n[1], false);
     p.first = n[1];
     p.window = n[0];
+    p.visible = n[0] + n[1];
   } else if (is("bigbird")) {
     require_numbers(p, n, {1, 0, 0, 1, 0}, 1);
     require(n[2] + 2 <= ATTENTION_PASSES && n[3] <= 4, ErrorKind::usage,
             "--attention-pattern {}: at most {} random blocks and a window of 4", text, ATTENTION_PASSES - 2);
     p.passes = pattern::bigbird(n[0], n[1], n[2], n[3]);
     p.seed = n.size() > 4 ? n[4] : 0;
+    p.visible = static_cast<uint32_t>(std::min<uint64_t>(n[0] * (uint64_t{n[1]} + n[2] + n[3]), UINT32_MAX));
   } else {
     require_numbers(p, n, {1});
     p.passes = pattern::shifted_groups(n[0]);
+    p.visible = n[0];
   }
   return p;
 }
@@ -115,7 +128,7 @@ std::vector<AttentionPlan> plan_attention(const std::vector<Layer>& layers, cons
                                           const RopePlan& rope, const AttentionPattern& p,
                                           const HostTensors& tensors) {
   require(p.passes.empty() || (rope.window == 0 && rope.chunk == 0), ErrorKind::usage,
-          "--attention-pattern {} and --rope-scaling {} both say which keys are near: choose one", p.text,
+          "{} and --rope-scaling {} both say which keys are near: choose one", p.option,
           name_of(rope.method));
   std::vector<AttentionPlan> plans;
   for (uint32_t i = 0; i < layers.size(); i++) {
@@ -137,17 +150,28 @@ std::vector<AttentionPlan> plan_attention(const std::vector<Layer>& layers, cons
     const bool own = a.unscaled_rope_base > 0;  // frequencies that no extension touches
     if (a.rope != Rope::none) {
       plan.inv_freq = own ? rope_frequencies(c.n_rot, a.unscaled_rope_base) : rope.inv_freq;
+      plan.follows = !own;
       plan.magnitude = own ? 1 : rope.magnitude;
       plan.queries = own ? std::vector<RotaryForm>(1) : rope.queries;
       plan.keys = own ? std::vector<RotaryForm>(1) : rope.keys;
-      if (rope.log_n > 0) plan.temperature = {0, 1 / std::log(rope.log_n), 0, 1};
       if (a.temperature_slope > 0)
         plan.temperature = {1, a.temperature_slope, a.temperature_offset, a.temperature_width};
     }
-    const bool windowed = a.window > 0 && (p.window == 0 || a.window <= p.window);
+    if (!own) s.scale *= static_cast<float>(rope.logit_scale);
+    const bool windowed = keeps_window(a, p);
+    if (rope.log_n > 0) {
+      require(a.temperature_slope == 0, ErrorKind::usage,
+              "--log-n: the attention of this {} model has a temperature of its own", c.architecture);
+      const uint32_t visible = windowed ? a.window : p.visible;
+      plan.temperature = {0, 1 / std::log(rope.log_n), 0, 1, visible ? visible - 1 : UINT32_MAX};
+      if (plan.queries.empty()) {  // turned by nothing, so that q has where to get its temperature
+        plan.inv_freq = rope.inv_freq;
+        plan.queries = {{.map = {.cap = 0}}};
+      }
+    }
     if (windowed) {  // near enough for any extension: the plain forms
       s.passes = pattern::window(a.window);
-      if (!plan.queries.empty()) plan.queries = plan.keys = {plan.keys[0]};
+      if (!plan.keys.empty()) plan.queries = plan.keys = {RotaryForm{}};
     } else if (!p.passes.empty()) {
       s.passes = p.passes;
       if (s.n_queries() > 1) add_sink_query(plan, p);
@@ -159,6 +183,14 @@ std::vector<AttentionPlan> plan_attention(const std::vector<Layer>& layers, cons
     plans.push_back(std::move(plan));
   }
   return plans;
+}
+
+std::string describe(const AttentionPattern& p, const std::vector<Layer>& layers) {
+  const auto kept =
+      std::ranges::count_if(layers, [&](const Layer& l) { return keeps_window(l.attention, p); });
+  if (p.passes.empty() || kept == 0) return p.option;
+  return fmt::format("{} on {} of {} layers; the others keep the window that the model has there", p.option,
+                     layers.size() - static_cast<size_t>(kept), layers.size());
 }
 
 }  // namespace spindle

@@ -15,8 +15,10 @@ namespace spindle {
 // `--attention-pattern NAME:PARAMETERS`, in its causal form.
 struct AttentionPattern {
   std::string text;             // as given; empty: the model's own attention
+  std::string option;           // "--attention-pattern window:8", "--context-shift window"
   std::vector<KeyPass> passes;  // query version 1: sinks, which see positions inside the cache (StreamingLLM)
   uint32_t first = 0, window = 0;  // of sinks and windows: what a ring must keep; 0: everything
+  uint32_t visible = 0;            // keys that a row sees at most; 0: all
   uint32_t seed = 0;
 };
 // Throws ErrorKind::usage naming what is allowed.
@@ -26,16 +28,17 @@ inline constexpr const char* kAttentionPatterns =
     "bigbird:BLOCK,GLOBAL,RANDOM,WINDOW[,SEED], "
     "dilated:SEGMENT/STRIDE,..., groups:POSITIONS";
 
-// Temperature by position, folded into q: max(1, base + slope ln(1 + (position + offset) / width)).
+// Temperature by position, folded into q: max(1, base + slope ln(1 + (min(position, cap) + offset) / width)).
 struct Temperature {
   double base = 1, slope = 0;
-  uint32_t offset = 0, width = 1;
+  uint32_t offset = 0, width = 1, cap = UINT32_MAX;
 };
 
 struct AttentionPlan {
   AttentionShape shape;
-  std::vector<RotaryForm> queries, keys;  // versions of q, forms of K; empty: nothing is rotated
+  std::vector<RotaryForm> queries, keys;  // versions of q, forms of K; empty: as they are
   std::vector<double> inv_freq;
+  bool follows = false;  // the frequencies are the rotary plan's, also when its length changes them
   double magnitude = 1;
   Temperature temperature;
 };
@@ -47,6 +50,8 @@ using HostTensors = std::map<std::string, std::vector<float>>;
 std::vector<AttentionPlan> plan_attention(const std::vector<Layer>& layers, const Config& config,
                                           const RopePlan& rope, const AttentionPattern& pattern,
                                           const HostTensors& tensors);
+// One line for people: on how many of the layers the pattern holds.
+std::string describe(const AttentionPattern& pattern, const std::vector<Layer>& layers);
 
 }  // namespace spindle
 #endif

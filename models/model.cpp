@@ -44,7 +44,33 @@ HostTensors read_host_tensors(const Gguf& file, const Config& c, const std::vect
   return tensors;
 }
 
+// What there is instead of rotations; empty where there are some.
+std::string unrotated_positions(const Architecture& architecture, const Config& c) {
+  for (uint32_t i = 0; i < c.n_layers; i++) {
+    const AttentionBlock a = architecture.layer(c, static_cast<int>(i)).attention;
+    if (a.rope != Rope::none) return "";
+    if (a.max_alibi_bias > 0) return fmt::format("ALiBi, largest exponent {:g}", a.max_alibi_bias);
+    if (!a.relative_bias.empty()) return fmt::format("T5's bias in {} buckets", a.n_buckets);
+  }
+  const Ends ends = architecture.ends(c);
+  if (ends.sinusoidal) return "sinusoids added to the embedding";
+  return ends.position_embedding.empty() ? "no positions but the order of the text"
+                                         : fmt::format("{} learned positions", c.context_length);
+}
+
 }  // namespace
+
+FileRope read_file_rope(const Gguf& file, const Config& c) {
+  FileRope rope{{c.head_dim, c.n_rot, c.rope_base, c.context_length},
+                c.rope,
+                read_rope_divisors(file, c.n_rot),
+                c.architecture,
+                {},
+                {}};
+  if (const Architecture* known = find_architecture(c.architecture))
+    rope.unrotated = unrotated_positions(*known, c);
+  return rope;
+}
 
 uint32_t Model::max_positions() const {
   return ends_.position_embedding.empty() ? UINT32_MAX : config_.context_length;
@@ -98,40 +124,15 @@ Model::Model(Device& device, Gguf file, const Weights::Progress& progress)
   require(!tokenizer_ || static_cast<uint32_t>(tokenizer_->n_tokens()) <= config_.vocab_size,
           ErrorKind::model_file, "{}: the tokenizer has {} tokens, the embedding {}", file.file(),
           tokenizer_ ? tokenizer_->n_tokens() : 0, config_.vocab_size);
-  divisors_ = read_rope_divisors(file, config_.n_rot);
+  rope_ = read_file_rope(file, config_);
   host_tensors_ = read_host_tensors(file, config_, layers_of(architecture_, config_));
   Stream stream(device);
   weights_ = std::make_unique<Weights>(stream, file, config_, architecture_, progress);
   for (const std::string& name : weights_->unused()) warnings_.push_back("tensor '" + name + "' is not used");
 }
 
-std::string Model::unrotated_positions() const {
-  for (uint32_t i = 0; i < config_.n_layers; i++) {
-    const AttentionBlock a = architecture_.layer(config_, static_cast<int>(i)).attention;
-    if (a.rope != Rope::none) return "";
-    if (a.max_alibi_bias > 0) return fmt::format("ALiBi, largest exponent {:g}", a.max_alibi_bias);
-    if (!a.relative_bias.empty()) return fmt::format("T5's bias in {} buckets", a.n_buckets);
-  }
-  if (ends_.sinusoidal) return "sinusoids added to the embedding";
-  return ends_.position_embedding.empty() ? "no positions but the order of the text"
-                                          : fmt::format("{} learned positions", config_.context_length);
-}
-
 RopePlan Model::plan_rope(uint32_t context, const RopeRequest& person) const {
-  RopeRequest file = config_.rope;
-  file.divisors =
-      divisors_.choose(context, file.original_context.value_or(static_cast<double>(config_.context_length)));
-  // Files with factors for short and long texts name no method.
-  if (!file.method && !divisors_.long_texts.empty()) file.method = RopeMethod::longrope;
-  const RopeModel model{config_.head_dim, config_.n_rot, config_.rope_base, config_.context_length};
-  const std::string others = unrotated_positions();
-  if (others.empty()) return spindle::plan_rope(model, override_rope(without_foreign(file), person));
-  require(!person.method && !person.factor && !person.base && !person.log_n, ErrorKind::usage,
-          "--rope-scaling and its parameters are for rotary positions; this {} model has {}",
-          config_.architecture, others);
-  RopePlan plan = spindle::plan_rope(model, {});
-  plan.description = others;
-  return plan;
+  return choose_rope(rope_, context, person);
 }
 
 std::vector<AttentionPlan> Model::plan_attention(const RopePlan& rope,

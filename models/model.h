@@ -7,7 +7,7 @@
 #include "models/architecture.h"
 #include "models/attention_plan.h"
 #include "models/chat_template.h"
-#include "models/positions_file.h"
+#include "models/positions_choice.h"
 #include "models/tokenizer.h"
 #include "models/weights.h"
 
@@ -15,6 +15,8 @@ namespace spindle {
 
 // The settings of a file whose architecture is known, with the size of its vocabulary.
 Config load_config(const Gguf& file);
+// What the file says about positions; of an architecture that does not run, what its keys say.
+FileRope read_file_rope(const Gguf& file, const Config& config);
 std::vector<Layer> layers_of(const Architecture& architecture, const Config& config);
 
 class Model {
@@ -46,7 +48,6 @@ class Model {
   const std::vector<std::string>& warnings() const { return warnings_; }
 
  private:
-  std::string unrotated_positions() const;  // what there is instead of rotations; empty where there are some
   Device& device_;
   Config config_;
   Architecture architecture_;
@@ -54,7 +55,7 @@ class Model {
   std::unique_ptr<Tokenizer> tokenizer_;
   std::string tokenizer_error_;
   std::unique_ptr<Weights> weights_;
-  RopeDivisors divisors_;
+  FileRope rope_;
   HostTensors host_tensors_;
   std::map<std::string, std::string> chat_templates_;
   std::vector<std::string> warnings_;

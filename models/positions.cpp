@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <limits>
 #include <numbers>
 
 #include "runtime/error.h"
@@ -38,8 +39,9 @@ double checked(std::optional<double> value, double otherwise, const char* flag, 
   return v;
 }
 
-double whole(std::optional<double> value, double otherwise, const char* flag, double least) {
-  const double v = checked(value, otherwise, flag, least, 1 << 30);
+double whole(std::optional<double> value, double otherwise, const char* flag, double least,
+             double most = 1 << 30) {
+  const double v = checked(value, otherwise, flag, least, most);
   require(v == std::floor(v), ErrorKind::usage, "{} {:g}: a whole number is expected", flag, v);
   return v;
 }
@@ -80,11 +82,11 @@ void plan_yarn(RopePlan& p, const RopeRequest& r) {
   p.ramp = yarn_ramp(p.n_rot, p.base, p.original_context, fast, slow, r.truncate.value_or(true));
   for (double& share : p.ramp) share = 1 - (1 - share) * extension;  // 0: every pair is interpolated
   interpolate(p.inv_freq, p.ramp, p.factor);
-  const double own = r.mscale_all_dim ? yarn_mscale(p.factor, r.mscale.value_or(1)) /
-                                            yarn_mscale(p.factor, *r.mscale_all_dim)
-                     : extension > 0 ? yarn_mscale(p.factor, 1)
-                                     : 1;
-  p.magnitude = r.attention_factor.value_or(own * r.attention_scale.value_or(1));
+  p.magnitude = r.mscale_all_dim
+                    ? yarn_mscale(p.factor, r.mscale.value_or(1)) / yarn_mscale(p.factor, *r.mscale_all_dim)
+                : extension > 0 ? yarn_mscale(p.factor, 1)
+                                : 1;
+  if (r.logit_mscale) p.logit_scale = std::pow(yarn_mscale(p.factor, *r.logit_mscale), 2);
   p.description += fmt::format(", beta {:g} to {:g}", fast, slow);
 }
 
@@ -116,8 +118,9 @@ void plan_far(RopePlan& p, const RopeRequest& r) {
   const bool groups = p.method == RopeMethod::self_extend;
   const double otherwise = std::max(1.0, groups ? std::min(1024.0, std::floor(p.original_context / 2))
                                                 : std::floor(p.original_context / 4));
-  const double window = groups ? whole(r.group_window, otherwise, "--group-window", 1)
-                               : whole(r.window, otherwise, "--rerope-window", 1);
+  const double most = std::max(1.0, p.original_context - 1);  // farther distances need some of it
+  const double window = groups ? whole(r.group_window, otherwise, "--group-window", 1, most)
+                               : whole(r.window, otherwise, "--rerope-window", 1, most);
   p.window = static_cast<uint32_t>(window);
   RotaryForm q, k;
   if (p.method == RopeMethod::rerope) {
@@ -142,7 +145,8 @@ void plan_far(RopePlan& p, const RopeRequest& r) {
 void plan_dca(RopePlan& p, const RopeRequest& r) {
   const double farthest = std::floor(p.original_context * 3 / 4);  // no distance is larger
   const double local = std::floor(p.original_context / 8);
-  const auto chunk = static_cast<uint32_t>(whole(r.chunk, std::max(1.0, farthest - local), "--dca-chunk", 1));
+  const auto chunk = static_cast<uint32_t>(whole(r.chunk, std::max(1.0, farthest - local), "--dca-chunk", 1,
+                                                 std::max(1.0, p.original_context - 1)));
   const auto cap = std::max(static_cast<uint32_t>(farthest), chunk);
   p.chunk = chunk;
   p.keys[0].map = {.modulo = chunk};
@@ -157,8 +161,18 @@ void plan_longrope(RopePlan& p, const RopeRequest& r) {
   require(r.divisors.size() == p.inv_freq.size(), ErrorKind::usage,
           "--rope-scaling longrope: the model has no factors for it (rope_factors_long.weight)");
   for (size_t t = 0; t < r.divisors.size(); t++) p.inv_freq[t] /= r.divisors[t];
-  const double own = p.factor > 1 ? std::sqrt(1 + std::log(p.factor) / std::log(p.original_context)) : 1;
-  p.magnitude = r.attention_factor.value_or(r.attention_scale.value_or(own));
+  if (p.factor > 1) p.magnitude = std::sqrt(1 + std::log(p.factor) / std::log(p.original_context));
+}
+
+double reach_of(const RopePlan& p, uint32_t trained) {
+  using enum RopeMethod;
+  const double beyond = p.original_context - p.window;
+  if (p.method == dynamic || p.method == rerope || p.method == dca)
+    return std::numeric_limits<double>::infinity();
+  if (p.method == leaky_rerope) return p.window + beyond / p.keys[1].scale;
+  if (p.method == self_extend) return p.window + beyond * p.keys[1].map.divide;
+  const double reach = p.original_context * p.factor;
+  return p.method == longrope ? std::max<double>(trained, reach) : reach;
 }
 
 // Parameters that only some methods have.
@@ -181,7 +195,7 @@ const std::vector<Owned>& owned_parameters() {
       {"--rerope-leak", {&R::leak}, {leaky_rerope}},
       {"--group-size and --group-window", {&R::group_size, &R::group_window}, {self_extend}},
       {"--dca-chunk", {&R::chunk}, {dca}},
-      {"--rope-scale", {&R::factor}, {linear, ntk, dynamic, ntk_parts, yarn, llama3, longrope}},
+      {"--rope-scale", {&R::factor}, {linear, ntk, dynamic, ntk_parts, yarn, llama3}},
   };
   return table;
 }
@@ -190,8 +204,10 @@ bool owns(const Owned& row, RopeMethod m) { return std::ranges::find(row.methods
 
 void refuse_foreign(const RopeRequest& r, RopeMethod m) {
   for (const Owned& row : owned_parameters()) {
-    const bool given =
-        std::ranges::any_of(row.values, [&](auto value) { return (r.*value).value_or(1) != 1; });
+    const bool given = std::ranges::any_of(row.values, [&](auto value) {
+      if (value != &RopeRequest::factor) return (r.*value).has_value();
+      return (r.*value).value_or(1) != 1 && !takes_factor(m);
+    });
     if (!given || owns(row, m)) continue;
     std::string names;
     for (RopeMethod other : row.methods)
@@ -218,6 +234,12 @@ std::string rope_method_names() {
   return names;
 }
 
+bool takes_factor(RopeMethod m) {  // that of longrope is for its attention factor alone
+  const auto row = std::ranges::find(owned_parameters(), &RopeRequest::factor,
+                                     [](const Owned& o) { return o.values.front(); });
+  return m == RopeMethod::longrope || owns(*row, m);
+}
+
 uint32_t PositionMap::operator()(uint32_t p) const {
   if (modulo != 0) p %= modulo;
   const uint64_t mapped = uint64_t{p} / divide + offset;
@@ -238,20 +260,15 @@ RopePlan plan_rope(const RopeModel& model, const RopeRequest& r) {
   p.n_rot = model.n_rot;
   p.base = checked(r.base, model.base, "--rope-freq-base", 1e-6);
   p.original_context = whole(r.original_context, std::max(model.context_length, 1u), "--yarn-orig-ctx", 1);
-  const bool has_factor = p.method == linear || p.method == ntk || p.method == dynamic ||
-                          p.method == ntk_parts || p.method == yarn || p.method == llama3 ||
-                          p.method == longrope;
   const double otherwise =  // an extended model says so by its two lengths
       p.method == yarn || p.method == longrope ? std::max(1.0, model.context_length / p.original_context) : 1;
-  if (has_factor) p.factor = checked(r.factor, otherwise, "--rope-scale", 1);
+  if (takes_factor(p.method)) p.factor = checked(r.factor, otherwise, "--rope-scale", 1);
   p.inv_freq = rope_frequencies(p.n_rot, p.base);
   p.description = fmt::format("rope {}, base {:g}, {} of {} dimensions", name_of(p.method), p.base, p.n_rot,
                               model.head_dim);
-  if (has_factor) p.description += fmt::format(", factor {:g}", p.factor);
+  if (takes_factor(p.method)) p.description += fmt::format(", factor {:g}", p.factor);
   if (p.method != none && p.method != linear && p.method != ntk)
     p.description += fmt::format(", original context {:g}", p.original_context);
-  checked(r.attention_factor, 1, "the attention factor", 1e-6, 1e6);
-  p.magnitude = r.attention_factor.value_or(checked(r.attention_scale, 1, "--yarn-attn-factor", 1e-6, 1e6));
   require(p.n_rot > 2 || (p.method != ntk && p.method != dynamic), ErrorKind::usage,
           "--rope-scaling {}: needs more than one rotated pair", name_of(p.method));
 
@@ -293,57 +310,26 @@ RopePlan plan_rope(const RopeModel& model, const RopeRequest& r) {
     for (size_t t = 0; t < r.divisors.size(); t++) p.inv_freq[t] /= r.divisors[t];
     p.description += ", frequency factors from the file";
   }
+  p.magnitude = checked(r.attention_factor, p.magnitude, "the attention factor", 1e-6, 1e6) *
+                checked(r.attention_scale, 1, "--yarn-attn-factor", 1e-6, 1e6);
+  p.reach = reach_of(p, model.context_length);
   if (r.log_n) {
+    require(p.method != yarn, ErrorKind::usage, "--log-n: yarn sets attention's temperature too: choose one");
     require(p.original_context > 1, ErrorKind::usage,
             "--log-n: needs an original context of more than 1 position");
     p.log_n = p.original_context;
     p.description += fmt::format(", log-n from {:g}", p.log_n);
   }
   if (p.magnitude != 1) p.description += fmt::format(", attention factor {:.6g}", p.magnitude);
+  if (p.logit_scale != 1) p.description += fmt::format(", scores times {:.6g}", p.logit_scale);
   return p;
-}
-
-RopeRequest override_rope(const RopeRequest& file, const RopeRequest& person) {
-  RopeRequest r;
-  if (!person.method) {
-    r = file;
-  } else {
-    r.base = file.base;
-    r.original_context = file.original_context;
-    if (*person.method == RopeMethod::longrope) r.divisors = file.divisors;
-  }
-  if (person.method) r.method = person.method;
-  const auto take = [](auto& to, const auto& from) {
-    if (from) to = from;
-  };
-  take(r.factor, person.factor);
-  take(r.base, person.base);
-  take(r.original_context, person.original_context);
-  take(r.attention_factor, person.attention_factor);
-  take(r.attention_scale, person.attention_scale);
-  take(r.mscale, person.mscale);
-  take(r.mscale_all_dim, person.mscale_all_dim);
-  take(r.extension, person.extension);
-  take(r.beta_fast, person.beta_fast);
-  take(r.beta_slow, person.beta_slow);
-  take(r.truncate, person.truncate);
-  take(r.llama3_low, person.llama3_low);
-  take(r.llama3_high, person.llama3_high);
-  take(r.ntk_alpha, person.ntk_alpha);
-  take(r.ntk_beta, person.ntk_beta);
-  take(r.window, person.window);
-  take(r.leak, person.leak);
-  take(r.group_size, person.group_size);
-  take(r.group_window, person.group_window);
-  take(r.chunk, person.chunk);
-  r.log_n = file.log_n || person.log_n;
-  return r;
 }
 
 RopeRequest without_foreign(RopeRequest r) {
   for (const Owned& row : owned_parameters())
     if (!owns(row, r.method.value_or(RopeMethod::none)))
       for (auto value : row.values) (r.*value).reset();
+  if (r.method == RopeMethod::yarn) r.log_n = false;
   return r;
 }
 
@@ -355,6 +341,15 @@ std::vector<double> inv_freq_at(const RopePlan& plan, double length) {
   const std::vector<double> plain = rope_frequencies(plan.n_rot, plan.base);
   for (size_t t = 0; t < f.size(); t++) f[t] *= plan.inv_freq[t] / plain[t];  // the file's factors
   return f;
+}
+
+double step_length(const RopePlan& plan, double n_positions) {
+  if (plan.method != RopeMethod::dynamic) return std::numeric_limits<double>::infinity();
+  double length = plan.original_context;
+  for (double octave = length; length < n_positions; octave *= 2)
+    for (int quarter = 1; quarter <= 4 && length < n_positions; quarter++)
+      length = std::floor(octave * (4 + quarter) / 4);
+  return length;
 }
 
 }  // namespace spindle

@@ -28,7 +28,8 @@ enum class RopeMethod {
 };
 std::string_view name_of(RopeMethod method);  // as --rope-scaling spells it
 std::optional<RopeMethod> find_rope_method(std::string_view name);
-std::string rope_method_names();  // "none, linear, ..."
+std::string rope_method_names();       // "none, linear, ..."
+bool takes_factor(RopeMethod method);  // has --rope-scale, or its like in a file
 
 // What a file or a person asks for; what is not said has the default of the method.
 struct RopeRequest {
@@ -39,6 +40,7 @@ struct RopeRequest {
   std::optional<double> attention_factor;  // multiplies cos and sin; default 1, yarn's 1 + 0.1 ln factor
   std::optional<double> attention_scale;   // multiplies that default (llama.cpp's meaning)
   std::optional<double> mscale, mscale_all_dim;    // yarn, DeepSeek: attention factor m(mscale) / m(all_dim)
+  std::optional<double> logit_mscale;              // yarn of latent attention: scores times m(this)^2
   std::optional<double> extension;                 // yarn: 1 its ramp, 0 plain interpolation
   std::optional<double> beta_fast, beta_slow;      // yarn: rotations, 32 and 1
   std::optional<bool> truncate;                    // yarn: whole pairs at the ends of the ramp
@@ -50,6 +52,7 @@ struct RopeRequest {
   std::optional<double> chunk;                     // dca: 3/4 of the original context less 1/8
   bool log_n = false;                              // logits grow with ln(position) past the original context
   std::vector<double> divisors;                    // of the frequencies, one a pair: the file's
+  bool operator==(const RopeRequest&) const = default;
 };
 
 struct RopeModel {  // what the model has
@@ -82,7 +85,9 @@ struct RopePlan {
   std::vector<double> inv_freq;  // n_rot / 2; of `dynamic`: at the original length
   std::vector<double> ramp;      // share of interpolation of each pair, where the method has a ramp
   double magnitude = 1;          // multiplies cos and sin of q and k
-  double log_n = 0;              // 0, or L: row i's logits are multiplied by max(1, ln(i + 1) / ln L)
+  double logit_scale = 1;        // multiplies the scores
+  double log_n = 0;              // 0, or L: logits of a row with n keys are multiplied by max(1, ln n / ln L)
+  double reach = 0;              // positions without a distance the model is strange to; infinity: any number
   // Distances from `window` on are far. Near keys meet queries[0]; dca's chunks: same, previous, older.
   uint32_t window = 0, chunk = 0;
   std::vector<RotaryForm> queries{1}, keys{1};
@@ -91,13 +96,13 @@ struct RopePlan {
 
 // Throws ErrorKind::usage for parameters that make no sense, or that the method does not have.
 RopePlan plan_rope(const RopeModel& model, const RopeRequest& request);
-// What the person says goes before what the file says. A method named by the person replaces the file's
-// method, its parameters and its frequency factors; base and original context stay.
-RopeRequest override_rope(const RopeRequest& file, const RopeRequest& person);
 // Without the parameters that its method does not have: for one request tried with several methods.
 RopeRequest without_foreign(RopeRequest request);
 // The frequencies of a plan when the sequence is `length` long: `dynamic` follows it, others do not.
 std::vector<double> inv_freq_at(const RopePlan& plan, double length);
+// The length that a session makes the frequencies of `dynamic` for: quarter octaves of the original length;
+// other methods: infinity.
+double step_length(const RopePlan& plan, double n_positions);
 
 // base^(-2t / n_rot).
 std::vector<double> rope_frequencies(uint32_t n_rot, double base);

@@ -64,15 +64,24 @@ RopeRequest read_rope_request(const Gguf& file, const std::string& prefix) {
     if (!r.method)
       file.fail_value(scaling + "type",
                       fmt::format("'{}' is not known; known are: {}", *type, rope_method_names()));
-    if (*r.method == RopeMethod::none) r.factor.reset();
+    if (!takes_factor(*r.method)) r.factor.reset();
+  } else if (r.factor.value_or(1) != 1) {
+    r.method = RopeMethod::linear;
   }
   if (const auto n = file.find<uint64_t>(scaling + "original_context_length"); n && *n > 0)
     r.original_context = static_cast<double>(*n);
   r.attention_scale = positive(scaling + "attn_factor");
-  if (const auto n = positive(scaling + "yarn_attn_factor")) r.attention_scale = n;
+  if (const auto n = positive(scaling + "yarn_attn_factor"))
+    r.attention_scale = *n * r.attention_scale.value_or(1);
   if (r.method == RopeMethod::yarn) {
     if (file.has(scaling + "yarn_ext_factor")) r.extension = file.get<double>(scaling + "yarn_ext_factor");
-    if (const auto m = positive(scaling + "yarn_log_multiplier")) r.mscale = 1, r.mscale_all_dim = m;
+    // Of latent attention 0.1 mscale_all_dim, with the same mscale, and the scores grow; else mscale_all_dim.
+    if (const auto m = positive(scaling + "yarn_log_multiplier")) {
+      const bool latent = file.has(prefix + "attention.kv_lora_rank");
+      r.mscale_all_dim = latent ? *m * 10 : *m;
+      r.mscale = latent ? *r.mscale_all_dim : 1;
+      if (latent) r.logit_mscale = r.mscale_all_dim;
+    }
     r.beta_fast = positive(scaling + "yarn_beta_fast");
     r.beta_slow = positive(scaling + "yarn_beta_slow");
   }
@@ -91,19 +100,33 @@ RopeDivisors read_rope_divisors(const Gguf& file, uint32_t n_rot) {
           read_divisors(file, "rope_factors_long.weight", n_rot)};
 }
 
-HuggingFaceRope read_hugging_face_rope(const json& config) {
+FileRope read_hugging_face_rope(const json& config) {
   require(config.is_object(), ErrorKind::usage, "config.json: an object was expected");
-  HuggingFaceRope out;
+  FileRope out;
   RopeRequest& r = out.request;
   out.model.context_length = integer(config, "max_position_embeddings", 2048);
   const uint32_t heads = integer(config, "num_attention_heads", 1);
   out.model.head_dim = integer(config, "head_dim", std::max(1u, integer(config, "hidden_size", 128) / heads));
+  const bool latent = number(config, "qk_rope_head_dim").has_value();
+  const uint32_t rotated = latent ? integer(config, "qk_rope_head_dim", 0) : 0;
+  if (latent) out.model.head_dim = rotated + integer(config, "qk_nope_head_dim", 128);
   json scaling = json::object();
   for (const char* key : {"rope_scaling", "rope_parameters"})
     if (const auto at = config.find(key); at != config.end() && at->is_object()) scaling = *at;
+  std::string kinds;  // of layers, each with parameters of its own
+  for (const auto& [kind, value] : scaling.items())
+    if (value.is_object()) kinds += (kinds.empty() ? "" : ", ") + kind;
+  if (!kinds.empty()) {
+    const auto full = scaling.find("full_attention");
+    require(full != scaling.end() && full->is_object(), ErrorKind::usage,
+            "config.json: rope_parameters of {}: those of full_attention were expected", kinds);
+    out.note = fmt::format("full_attention of the kinds of layers {}", kinds);
+    scaling = json(*full);
+  }
   const double partial =
       number(scaling, "partial_rotary_factor").value_or(number(config, "partial_rotary_factor").value_or(1));
   out.model.n_rot = static_cast<uint32_t>(out.model.head_dim * std::clamp(partial, 0.0, 1.0)) / 2 * 2;
+  if (latent) out.model.n_rot = rotated;
   out.model.base = number(scaling, "rope_theta").value_or(number(config, "rope_theta").value_or(10000));
 
   std::string type = "none";
@@ -125,6 +148,7 @@ HuggingFaceRope read_hugging_face_rope(const json& config) {
     r.beta_slow = number(scaling, "beta_slow");
     r.mscale = number(scaling, "mscale");
     r.mscale_all_dim = number(scaling, "mscale_all_dim");
+    if (latent && r.mscale_all_dim.value_or(0) != 0) r.logit_mscale = r.mscale_all_dim;
     if (!r.mscale || !r.mscale_all_dim) r.mscale = r.mscale_all_dim = std::nullopt;
     if (const auto at = scaling.find("truncate"); at != scaling.end() && at->is_boolean())
       r.truncate = at->get<bool>();
@@ -137,15 +161,20 @@ HuggingFaceRope read_hugging_face_rope(const json& config) {
   if (*r.method == RopeMethod::longrope) {
     const double original = r.original_context.value_or(out.model.context_length);
     if (!r.factor) r.factor = std::max(1.0, out.model.context_length / original);
-    const char* key = out.model.context_length > original ? "long_factor" : "short_factor";
-    const auto at = scaling.find(key);
-    require(at != scaling.end() && at->is_array() && at->size() == out.model.n_rot / 2, ErrorKind::usage,
-            "config.json: '{}' with {} numbers was expected", key, out.model.n_rot / 2);
-    for (const json& v : *at) {
-      require(v.is_number() && v.get<double>() > 0, ErrorKind::usage, "config.json: '{}' holds {}", key,
-              v.dump());
-      r.divisors.push_back(v.get<double>());
-    }
+    const auto factors = [&](const char* key) {
+      const auto at = scaling.find(key);
+      require(at != scaling.end() && at->is_array() && at->size() == out.model.n_rot / 2, ErrorKind::usage,
+              "config.json: '{}' with {} numbers was expected", key, out.model.n_rot / 2);
+      std::vector<double> values;
+      for (const json& v : *at) {
+        require(v.is_number() && v.get<double>() > 0, ErrorKind::usage, "config.json: '{}' holds {}", key,
+                v.dump());
+        values.push_back(v.get<double>());
+      }
+      return values;
+    };
+    out.divisors.short_texts = factors("short_factor");
+    out.divisors.long_texts = factors("long_factor");
   }
   return out;
 }

@@ -21,13 +21,20 @@ struct RopeDivisors {
 };
 RopeDivisors read_rope_divisors(const Gguf& file, uint32_t n_rot);
 
-// `rope_scaling` or `rope_parameters` of a config.json (either spelling of the type), with rope_theta and
-// max_position_embeddings. Throws ErrorKind::usage naming the field.
-struct HuggingFaceRope {
+// All of it.
+struct FileRope {
   RopeModel model;
   RopeRequest request;
+  RopeDivisors divisors;
+  std::string architecture;
+  std::string unrotated;  // what tells positions instead of rotations; empty: rotations do
+  std::string note;       // which part of the model this is, where parts differ
 };
-HuggingFaceRope read_hugging_face_rope(const nlohmann::json& config);
+
+// `rope_scaling` or `rope_parameters` of a config.json (either spelling of the type), with rope_theta and
+// max_position_embeddings; of parameters by kind of layer those of `full_attention`. Throws ErrorKind::usage
+// naming the field.
+FileRope read_hugging_face_rope(const nlohmann::json& config);
 
 }  // namespace spindle
 #endif

@@ -1,31 +1,15 @@
 // The specification's check values of every position method, to 6 digits, and the words of its errors.
-#include "models/positions.h"
-
-#include <doctest/doctest.h>
+#include "models/positions_test.h"
 
 #include <cmath>
-#include <nlohmann/json.hpp>
 
-#include "models/positions_file.h"
+#include "models/positions.h"
 #include "runtime/error.h"
 
 using namespace spindle;
+using namespace spindle::test;
 
 namespace {
-
-void close(double got, double expected) {
-  CAPTURE(got);
-  CAPTURE(expected);
-  CHECK(std::abs(got - expected) <= 1e-6 * std::abs(expected));
-}
-
-void close(const std::vector<double>& got, const std::vector<double>& expected) {
-  REQUIRE(got.size() == expected.size());
-  for (size_t i = 0; i < got.size(); i++) {
-    CAPTURE(i);
-    close(got[i], expected[i]);
-  }
-}
 
 RopePlan plan(RopeMethod method, uint32_t d, double base, uint32_t context, RopeRequest r = {}) {
   r.method = method;
@@ -89,42 +73,6 @@ void check_refused(RopeMethod method, const RopeRequest& r, const char* words) {
 
 }  // namespace
 
-TEST_CASE("positions: sinusoids (A1)") {
-  close(sinusoid(8, 5),
-        {-0.95892427, 0.28366219, 0.47942554, 0.87758256, 0.049979169, 0.99875026, 0.0049999792, 0.9999875});
-  close(sinusoid_halves(8, 5), {-0.95892427, 0.23000171, 0.010771965, 0.00049999998, 0.28366219, 0.97319022,
-                                0.99994198, 0.99999988});
-}
-
-TEST_CASE("positions: T5 buckets (A2)") {
-  const std::vector<uint32_t> table = t5_buckets(32, 128);
-  const std::pair<uint32_t, uint32_t> first[] = {{16, 16}, {19, 17}, {21, 18}, {24, 19},  {27, 20}, {31, 21},
-                                                 {35, 22}, {40, 23}, {46, 24}, {52, 25},  {59, 26}, {67, 27},
-                                                 {77, 28}, {87, 29}, {99, 30}, {113, 31}, {129, 31}};
-  for (uint32_t n = 0; n < 16; n++) CHECK(table[n] == n);
-  for (size_t i = 0; i + 1 < std::size(first); i++)
-    for (uint32_t n = first[i].first; n < first[i + 1].first; n++) CHECK(table[n] == first[i].second);
-  const std::pair<int, uint32_t> past[] = {{8, 8},   {12, 9},  {16, 10}, {23, 11}, {32, 12},
-                                           {46, 13}, {64, 14}, {91, 15}, {200, 15}};
-  for (int n = 0; n < 8; n++) CHECK(t5_bucket_bidirectional(-n, 32, 128) == static_cast<uint32_t>(n));
-  for (size_t i = 0; i + 1 < std::size(past); i++)
-    for (int n = past[i].first; n < past[i + 1].first; n++) {
-      CHECK(t5_bucket_bidirectional(-n, 32, 128) == past[i].second);
-      CHECK(t5_bucket_bidirectional(n, 32, 128) == past[i].second + 16);
-    }
-}
-
-TEST_CASE("positions: ALiBi slopes (A3)") {
-  close(alibi_slopes(8), {0.5, 0.25, 0.125, 0.0625, 0.03125, 0.015625, 0.0078125, 0.00390625});
-  close(alibi_slopes(12), {0.5, 0.25, 0.125, 0.0625, 0.03125, 0.015625, 0.0078125, 0.00390625, 0.70710678,
-                           0.35355339, 0.1767767, 0.088388348});
-  close(alibi_slopes(6), {0.25, 0.0625, 0.015625, 0.00390625, 0.5, 0.125});
-  const std::vector<double> many = alibi_slopes(40);
-  close(many[31], 0.00390625);
-  close(many[32], 0.91700404);
-  close(many[39], 0.27262693);
-}
-
 TEST_CASE("positions: rotary frequencies, interpolation, base changes (A4 to A8)") {
   close(plan(RopeMethod::none, 8, 1e4, 64).inv_freq, {1, 0.1, 0.01, 0.001});
   close(2 * M_PI / rope_frequencies(128, 1e4)[32], 628.31853);
@@ -135,6 +83,7 @@ TEST_CASE("positions: rotary frequencies, interpolation, base changes (A4 to A8)
   close(score(eight, 1), 72.684031);
   close(score(eight, 4), 82.788324);
   close(score(eight, 9), 7.6535675);
+  close(score(eight, -4), 59.503896);  // A14: what a wrong sign would give
 
   const RopePlan pi = plan(RopeMethod::linear, 8, 1e4, 64, {.factor = 4});
   const double cosines[] = {0.31532236, 0.99219767, 0.99992188, 0.99999922},
@@ -154,6 +103,72 @@ TEST_CASE("positions: rotary frequencies, interpolation, base changes (A4 to A8)
   const RopePlan pure = plan(RopeMethod::dynamic, 128, 1e4, 4096);
   close(inv_freq_at(pure, 8192), rope_frequencies(128, 20221.262));
   close(inv_freq_at(pure, 16384), rope_frequencies(128, 40889.942));
+}
+
+TEST_CASE("positions: lengths of `dynamic` are quarter octaves of the original one") {
+  const RopePlan p = plan(RopeMethod::dynamic, 128, 1e4, 4096);
+  const std::pair<double, double> lengths[] = {{1, 4096},     {4096, 4096},   {4097, 5120},
+                                               {5120, 5120},  {5121, 6144},   {8192, 8192},
+                                               {8193, 10240}, {16384, 16384}, {100000, 114688}};
+  for (const auto& [n, step] : lengths) CHECK(step_length(p, n) == step);
+  CHECK(std::isinf(step_length(plan(RopeMethod::ntk, 128, 1e4, 4096), 100)));
+}
+
+TEST_CASE("positions: digits in a base, and Su's forms of the base change (A5, A7)") {
+  const auto beta = [](double base, double n) {
+    return 1 / rope_frequencies(static_cast<uint32_t>(n), base)[1];
+  };
+  close(beta(1e4, 8), 10);
+  close(beta(1e4, 128), 1.154782);
+  // Base change by 8: pair 1 is spread by 8^(2/126).
+  const RopePlan eight = plan(RopeMethod::ntk, 128, 1e4, 4096, {.factor = 8});
+  close(beta(1e4, 128) * eight.inv_freq[1], 1 / 1.0335578);
+  close(beta(8, 128), 1.0330249);
+  // "Fixed": m / (lambda (lambda beta)^t) is interpolation by lambda on the base 12 b.
+  const RopePlan fixed = plan(RopeMethod::linear, 128, 12e4, 4096, {.factor = beta(12, 128)});
+  close(fixed.inv_freq[0], 0.96191743);
+  close(fixed.inv_freq[31], 0.0033335684);
+  close(fixed.inv_freq[63], 9.6231832e-06);
+  close(rope_frequencies(128, 1e4)[63] / fixed.inv_freq[63], 12);
+  // "Mixed": frequencies divided by exp(a (t + 1)^0.75), as a file's factors would.
+  const double a = std::log(12) / std::pow(64, 0.75);
+  close(a, 0.1098184);
+  std::vector<double> divisors;
+  for (int t = 0; t < 64; t++) divisors.push_back(std::exp(a * std::pow(t + 1, 0.75)));
+  const RopePlan mixed = plan(RopeMethod::none, 128, 1e4, 4096, {.divisors = divisors});
+  const std::pair<size_t, double> rows[] = {
+      {0, 0.89599684}, {1, 0.71992851}, {31, 0.0026352086}, {63, 9.6231832e-06}};
+  for (const auto& [t, frequency] : rows) close(mixed.inv_freq[t], frequency);
+}
+
+TEST_CASE("positions: where YaRN's ramp begins and ends, and what logits grow by (A10, A10b, A17)") {
+  const struct {
+    uint32_t d;
+    double base, original, factor, low, high, logits;
+    size_t one, other;  // pairs on the ramp
+  } rows[] = {{128, 1e6, 32768, 4, 23.595948, 39.650881, 1.296477, 24, 39},
+              {128, 1e4, 4096, 16, 20.944482, 45.026881, 1.6313902, 21, 45},
+              {128, 1e4, 4096, 32, 20.944482, 45.026881, 1.8132604, 21, 45},
+              {64, 150000, 4096, 32, 8.0927791, 17.398025, 1.8132604, 9, 17},
+              {64, 1e4, 4096, 40, 10.472241, 22.513441, std::pow(1.3688879, 2), 11, 22}};
+  for (const auto& r : rows) {
+    CAPTURE(r.base);
+    const RopePlan p = plan(RopeMethod::yarn, r.d, r.base, static_cast<uint32_t>(r.original),
+                            {.factor = r.factor, .truncate = false});
+    const double length = static_cast<double>(r.other - r.one) / (p.ramp[r.other] - p.ramp[r.one]);
+    const double low = static_cast<double>(r.one) - p.ramp[r.one] * length;
+    close(low, r.low);
+    close(low + length, r.high);
+    close(p.magnitude * p.magnitude, r.logits);
+    const RopePlan whole =
+        plan(RopeMethod::yarn, r.d, r.base, static_cast<uint32_t>(r.original), {.factor = r.factor});
+    for (size_t t = 0; t < whole.ramp.size(); t++)
+      CHECK((whole.ramp[t] > 0) == (static_cast<double>(t) > std::floor(r.low)));
+    for (size_t t = 0; t < whole.ramp.size(); t++)
+      CHECK((whole.ramp[t] < 1) == (static_cast<double>(t) < std::ceil(r.high)));
+  }
+  const RopePlan eight = plan(RopeMethod::yarn, 128, 1e4, 4096, {.factor = 8});
+  close(eight.magnitude * eight.magnitude, 1.4591291);
 }
 
 TEST_CASE("positions: NTK-by-parts, the paper's ramp in rotations (A9, A10)") {
@@ -273,21 +288,6 @@ TEST_CASE("positions: Llama 3 (A11) and LongRoPE (A12)") {
       1.1435437);
 }
 
-TEST_CASE("positions: xPos (A13), log-n (A17), Sandwich (A18)") {
-  const std::vector<double> zeta = xpos_zeta(8);
-  close(zeta, {0.28571429, 0.46428571, 0.64285714, 0.82142857});
-  const double powers[] = {0.78295483, 0.8608332, 0.91732316, 0.96230871};
-  for (size_t t = 0; t < 4; t++) close(std::pow(zeta[t], 100.0 / 512), powers[t]);
-  const std::pair<double, double> short_text[] = {{512, 1}, {1024, 1.1111111}, {4096, 1.3333333}};
-  for (const auto& [n, factor] : short_text) close(log_n_factor(n - 1, 512), factor);
-  const std::pair<double, double> long_text[] = {{8192, 1.0833333}, {32768, 1.25}, {131072, 1.4166667}};
-  for (const auto& [n, factor] : long_text) close(log_n_factor(n - 1, 4096), factor);
-  const std::pair<double, double> sums[] = {{0, 64},         {1, 62.093684},   {2, 57.381861},
-                                            {10, 42.820023}, {100, 30.543455}, {1000, 10.177728}};
-  for (const auto& [d, sum] : sums) close(sandwich_bias(d, 7, 8) * 8, sum * 1);
-  close(sandwich_bias(10, 3, 8), 10.705006);
-}
-
 TEST_CASE("positions: ReRoPE, Leaky ReRoPE and Self-Extend (A14 to A16)") {
   const RopePlan re = plan(RopeMethod::rerope, 8, 1e4, 64, {.window = 4});
   close(distances(re, 9), {4, 4, 4, 4, 4, 4, 3, 2, 1, 0});
@@ -300,6 +300,36 @@ TEST_CASE("positions: ReRoPE, Leaky ReRoPE and Self-Extend (A14 to A16)") {
   close(score(extend, distance(extend, 9, 0)), 100.59455);
   const RopePlan odd = plan(RopeMethod::self_extend, 8, 1e4, 64, {.group_size = 2, .group_window = 5});
   close(distances(odd, 12), {9, 9, 8, 8, 7, 7, 6, 6, 4, 3, 2, 1, 0});
+}
+
+TEST_CASE("positions: every pair of positions meets at the specification's distance (A14 to A16, A21)") {
+  for (const double original : {48, 97})
+    for (const uint32_t w : {1u, 7u, 16u, 40u})
+      for (const uint32_t g : {1u, 3u, 8u}) {
+        CAPTURE(w);
+        CAPTURE(g);
+        const auto of = [&](RopeMethod m, RopeRequest r) {
+          return plan(m, 8, 1e4, static_cast<uint32_t>(original), r);
+        };
+        const double wd = w, gd = g;
+        const RopePlan re = of(RopeMethod::rerope, {.window = wd}),
+                       leaky = of(RopeMethod::leaky_rerope, {.window = wd, .leak = gd}),
+                       extend = of(RopeMethod::self_extend, {.group_size = gd, .group_window = wd}),
+                       chunks = of(RopeMethod::dca, {.chunk = wd});
+        const uint32_t c = std::max(static_cast<uint32_t>(original * 3 / 4), w);
+        for (uint32_t i = 0; i < 150; i += 1 + i / 50)
+          for (uint32_t j = 0; j <= i; j++) {
+            const uint32_t d = i - j;
+            CHECK(distance(re, i, j) == std::min(d, w));
+            CHECK(distance(leaky, i, j) == doctest::Approx(d < w ? d : w + (d - wd) / gd));
+            CHECK(distance(extend, i, j) == (d < w ? d : i / g + w - w / g - j / g));
+            const uint32_t apart = i / w - j / w;
+            const uint32_t query = apart == 0   ? i % w
+                                   : apart == 1 ? std::min(i % w + w, c)
+                                                : std::min(2 * w - 1, c);
+            CHECK(distance(chunks, i, j) == double{1} * query - j % w);
+          }
+      }
 }
 
 TEST_CASE("positions: dual chunk attention (A21)") {
@@ -332,40 +362,4 @@ TEST_CASE("positions: what makes no sense is refused by its flag") {
   check_refused(RopeMethod::llama3, {.factor = 8, .llama3_low = 4, .llama3_high = 4}, "must exceed");
   check_refused(RopeMethod::longrope, {.factor = 8}, "no factors for it");
   check_refused(RopeMethod::yarn, {.factor = 4, .original_context = 0}, "--yarn-orig-ctx 0");
-}
-
-TEST_CASE("positions: what a person says goes before what the file says") {
-  RopeRequest file{
-      .method = RopeMethod::yarn, .factor = 4, .base = 1e6, .original_context = 32768, .beta_fast = 16};
-  file.divisors.assign(32, 2);
-  const RopeRequest same = override_rope(file, {.factor = 8});
-  CHECK((same.method == RopeMethod::yarn && same.factor == 8 && same.beta_fast == 16 &&
-         !same.divisors.empty()));
-  const RopeRequest other = override_rope(file, {.method = RopeMethod::linear, .factor = 2});
-  CHECK((other.method == RopeMethod::linear && other.factor == 2 && !other.beta_fast &&
-         other.divisors.empty()));
-  CHECK((other.base == 1e6 && other.original_context == 32768));
-}
-
-TEST_CASE("positions: Hugging Face's spellings give the same plan") {
-  const auto from = [](const char* scaling) {
-    nlohmann::json config = {
-        {"max_position_embeddings", 131072}, {"head_dim", 128}, {"rope_theta", 500000.0}};
-    config["rope_scaling"] = nlohmann::json::parse(scaling);
-    const HuggingFaceRope hf = read_hugging_face_rope(config);
-    return plan_rope(hf.model, hf.request);
-  };
-  const RopePlan llama3 =
-      from(R"({"rope_type": "llama3", "factor": 8, "low_freq_factor": 1, "high_freq_factor": 4,
-                                   "original_max_position_embeddings": 8192})");
-  close(llama3.inv_freq, plan(RopeMethod::llama3, 128, 5e5, 8192, {.factor = 8}).inv_freq);
-  close(from(R"({"type": "linear", "factor": 8.0})").inv_freq,
-        plan(RopeMethod::linear, 128, 5e5, 8192, {.factor = 8}).inv_freq);
-  const RopePlan yarn = from(R"({"rope_type": "yarn", "factor": 4, "original_max_position_embeddings": 32768,
-                                 "attention_factor": 1.2, "truncate": false})");
-  close(yarn.magnitude, 1.2);
-  close(yarn.inv_freq, plan(RopeMethod::yarn, 128, 5e5, 32768, {.factor = 4, .truncate = false}).inv_freq);
-  CHECK(from(R"({"type": "dynamic", "factor": 2.0})").method == RopeMethod::dynamic);
-  CHECK(from("null").method == RopeMethod::none);
-  CHECK_THROWS_WITH_AS(from(R"({"rope_type": "mrope"})"), doctest::Contains("'mrope' is not known"), Error);
 }

@@ -8,7 +8,6 @@
 #include <chrono>
 #include <cmath>
 #include <deque>
-#include <limits>
 
 #include "runtime/error.h"
 #include "shaders/matmul/matmul.h"
@@ -72,17 +71,7 @@ void settle_shift(SessionOptions& o, const Model& model) {
           "--sinks {}: allowed are 1 to {}, fewer than the context", o.n_sinks, o.context - 1);
   o.pattern = parse_attention_pattern(sinks ? fmt::format("sinks:{},{}", o.n_sinks, o.context - o.n_sinks)
                                             : fmt::format("window:{}", o.context));
-}
-
-// The length that the frequencies of `dynamic` are made for, in steps of a quarter of a power of two times
-// the original length: at each step the sequence is computed anew, so that no stale key stays.
-double step_length(const RopePlan& rope, double n_positions) {
-  double length = rope.original_context;
-  if (rope.method != RopeMethod::dynamic) return std::numeric_limits<double>::infinity();
-  for (double octave = length; length < n_positions; octave *= 2)
-    for (int quarter = 1; quarter <= 4 && length < n_positions; quarter++)
-      length = std::floor(octave * (4 + quarter) / 4);
-  return length;
+  o.pattern.option = sinks ? "--context-shift sinks" : "--context-shift window";
 }
 
 uint32_t forms(const std::vector<AttentionPlan>& plans) {

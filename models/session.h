@@ -90,6 +90,7 @@ class Session {
   uint32_t n_slots() const { return options_.n_slots; }
   uint32_t prefill_chunk() const { return transformer_.max_rows(); }
   const RopePlan& rope() const { return rope_; }
+  const AttentionPattern& pattern() const { return options_.pattern; }
   const KvCache& cache() const { return cache_; }
   Stream& stream() { return stream_; }
   const SessionStatistics& statistics() const { return statistics_; }

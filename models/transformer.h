@@ -136,9 +136,10 @@ class Transformer : private Activations {
     double magnitude, scale, phase;
     uint32_t max_position;
     Tensor table;
+    bool follows;  // `dynamic` changes it
     bool operator==(const RopeTable& o) const {
       return inv_freq == o.inv_freq && magnitude == o.magnitude && scale == o.scale && phase == o.phase &&
-             max_position == o.max_position;
+             max_position == o.max_position && follows == o.follows;
     }
   };
   std::vector<RopeTable> rope_tables_;

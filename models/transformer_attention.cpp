@@ -27,7 +27,8 @@ Tensor Transformer::rope_table(const AttentionPlan& plan, const RotaryForm& form
                    form.scale,
                    form.phase,
                    static_cast<uint32_t>(std::min<uint64_t>(largest, m.cap)),
-                   {}};
+                   {},
+                   plan.follows};
   if (const auto found = std::ranges::find(rope_tables_, wanted); found != rope_tables_.end())
     return found->table;
   const std::vector<float> table =
@@ -52,7 +53,7 @@ void Transformer::add_sinusoids() {
 
 void Transformer::retune(const std::vector<double>& from, const std::vector<double>& to) {
   for (RopeTable& t : rope_tables_) {
-    if (t.inv_freq != from) continue;
+    if (!t.follows || t.inv_freq != from) continue;
     t.inv_freq = to;
     const std::vector<float> table = make_rope_table(to, t.magnitude, t.max_position, t.scale, t.phase);
     stream_.upload(t.table, std::as_bytes(std::span(table)));
@@ -80,7 +81,7 @@ void Transformer::rotate(uint32_t i, Tensor y, Tensor x, Tensor rows, uint32_t n
       layers_[i].attention.rope == Rope::interleaved ? RopeLayout::interleaved : RopeLayout::half_split;
   RopeTemperature temperature;
   if (is_query && t.slope != 0)
-    temperature = {static_cast<float>(t.base), static_cast<float>(t.slope), t.offset, t.width};
+    temperature = {static_cast<float>(t.base), static_cast<float>(t.slope), t.offset, t.width, t.cap};
   rope(stream_, y, x, rows, table, {n_heads, c.head_dim, c.n_rot, layout},
        {form.map.modulo, form.map.divide, form.map.offset, form.map.cap}, temperature, first_row);
 }
@@ -120,7 +121,7 @@ void Transformer::attend(uint32_t i, const StepShape& shape, Tensor rows, Tensor
       k2 = view(k2_, shape, k.cols);
       rotate(i, k2, k, rows, kv_heads, tables.keys[1], plan.keys[1], false);
     }
-    rotate(i, k, k, rows, kv_heads, tables.keys[0], plan.keys[0], false);
+    if (!plan.keys.empty()) rotate(i, k, k, rows, kv_heads, tables.keys[0], plan.keys[0], false);
   }
   std::vector<CacheSegment> segments = cache_.segments(i, shape.segments);
   const uint32_t depth = std::min(shape.depth, segments.back().first_position + segments.back().n_positions);

@@ -35,13 +35,7 @@ ReferenceModel::ReferenceModel(const Gguf& file, uint32_t context, const RopeReq
   }
   config_.vocab_size = static_cast<uint32_t>(file.get_tensor("token_embd.weight").dims[1]);
   ends_ = architecture_.ends(config_);
-  RopeRequest request = config_.rope;
-  const RopeDivisors divisors = read_rope_divisors(file, config_.n_rot);
-  if (context == 0) context = config_.context_length;
-  request.divisors = divisors.choose(context, request.original_context.value_or(config_.context_length));
-  if (!request.method && !divisors.long_texts.empty()) request.method = RopeMethod::longrope;
-  rope_ = plan_rope({config_.head_dim, config_.n_rot, config_.rope_base, config_.context_length},
-                    override_rope(without_foreign(request), person));
+  rope_ = choose_rope(read_file_rope(file, config_), context ? context : config_.context_length, person);
   HostTensors host;
   for (const auto& [name, values] : tensors_) host[name].assign(values.begin(), values.end());
   plans_ = plan_attention(layers_of(architecture_, config_), config_, rope_, pattern, host);
@@ -114,7 +108,7 @@ ReferenceModel::Values ReferenceModel::attend(uint32_t i, const AttentionBlock& 
     reference::rope(t, at, plan.inv_freq, plan.magnitude, {heads, c.head_dim, c.n_rot, layout});
     const Temperature& temperature = plan.temperature;
     for (size_t e = 0; is_query && temperature.slope != 0 && e < t.size(); e++) {
-      const double p = positions[e / (size_t{heads} * c.head_dim)];
+      const double p = std::min(positions[e / (size_t{heads} * c.head_dim)], temperature.cap);
       t[e] *= std::max(
           1.0, temperature.base + temperature.slope *
                                       std::log(1 + std::floor((p + temperature.offset) / temperature.width)));
@@ -129,7 +123,7 @@ ReferenceModel::Values ReferenceModel::attend(uint32_t i, const AttentionBlock& 
       queries.insert(queries.end(), one.begin(), one.end());
     }
     if (plan.shape.n_key_forms() > 1) k2 = rotated(k, c.n_kv_heads[i], plan.keys[1], false);
-    k = rotated(k, c.n_kv_heads[i], plan.keys[0], false);
+    if (!plan.keys.empty()) k = rotated(k, c.n_kv_heads[i], plan.keys[0], false);
   }
   Values y(q.size());
   CacheShape cache;

@@ -14,12 +14,16 @@ const std::vector<Architecture>& architectures() {
   return list;
 }
 
+const Architecture* find_architecture(std::string_view name) {
+  for (const Architecture& a : architectures())
+    if (a.name == name) return &a;
+  return nullptr;
+}
+
 const Architecture& get_architecture(std::string_view name) {
+  if (const Architecture* found = find_architecture(name)) return *found;
   std::string known;
-  for (const Architecture& a : architectures()) {
-    if (a.name == name) return a;
-    known += (known.empty() ? "" : ", ") + a.name;
-  }
+  for (const Architecture& a : architectures()) known += (known.empty() ? "" : ", ") + a.name;
   fail(ErrorKind::model_file, "architecture '{}' is not supported; supported are: {}", printable(name),
        known);
 }

@@ -20,7 +20,7 @@ void main() {
   const uint wrapped = p.modulo != 0 ? position % p.modulo : position;
   const uint at = min(wrapped / p.divide + p.offset, p.cap);
   float scale = 1;
-  if (p.slope != 0) scale = max(1, p.base + p.slope * log(float((position + p.log_offset) / p.log_width) + 1));
+  if (p.slope != 0) scale = max(1, p.base + p.slope * log(float((min(position, p.log_cap) + p.log_offset) / p.log_width) + 1));
 
   float c = scale, s = 0;
   uint first = 2 * pair, second = 2 * pair + 1;  // not rotated

@@ -58,7 +58,8 @@ void rope(Stream& stream, Tensor y, Tensor x, Tensor rows, Tensor table, const R
                          temperature.base,
                          temperature.slope,
                          temperature.offset,
-                         temperature.width};
+                         temperature.width,
+                         temperature.cap};
   const double elements = double{2} * x.rows * shape.n_heads * p.n_lanes;
   // Six operations a pair; each element is read and written, and two table entries of 8 bytes are read a
   // pair.
@@ -76,7 +77,7 @@ double reference::rope_position(const RopeForm& form, uint32_t position) {
 }
 
 double reference::rope_temperature(const RopeTemperature& t, uint32_t position) {
-  const double steps = std::floor((static_cast<double>(position) + t.offset) / t.width);
+  const double steps = std::floor((static_cast<double>(std::min(position, t.cap)) + t.offset) / t.width);
   return t.slope == 0 ? 1 : std::max(1.0, double{t.base} + double{t.slope} * std::log(steps + 1));
 }
 

@@ -18,7 +18,7 @@ struct RopeParameters {
   uint half_split;                   // pair t is (t, t + n_pairs), else (2t, 2t + 1)
   uint modulo, divide, offset, cap;  // RopeForm
   float base, slope;                 // RopeTemperature
-  uint log_offset, log_width;
+  uint log_offset, log_width, log_cap;
 };
 
 #ifdef __cplusplus
@@ -35,12 +35,12 @@ struct RopeForm {
   uint32_t modulo = 0, divide = 1, offset = 0, cap = UINT32_MAX;
 };
 
-// Multiplies every element of a row, rotated or not, by max(1, base + slope ln(1 + (position + offset) /
-// width)), the quotient a whole number: attention's temperature by position, folded into q. Log-n scaling:
-// Su, blog 8823; Llama 4.
+// Multiplies every element of a row, rotated or not, by max(1, base + slope ln(1 + (min(position, cap) +
+// offset) / width)), the quotient a whole number: attention's temperature by position, folded into q. Log-n
+// scaling: Su, blog 8823; Llama 4.
 struct RopeTemperature {
   float base = 1, slope = 0;  // slope 0: none
-  uint32_t offset = 0, width = 1;
+  uint32_t offset = 0, width = 1, cap = UINT32_MAX;
 };
 
 // y: f32 [first_row + rows, n_heads * head_dim], from first_row on; x: f32 [rows, n_heads * head_dim], y may

@@ -61,6 +61,11 @@ TEST_CASE("rope maps positions, shifts phases and scales rows") {
                {"groups", {.divide = 8, .offset = 896}, 1, 0, {}},
                {"chunks", {.modulo = 10, .offset = 10, .cap = 12}, 1, 0, {}},
                {"log-n", {}, 1, 0, {.base = 0, .slope = static_cast<float>(1 / std::log(512.0))}},
+               {"log-n of a window",
+                {},
+                1,
+                0,
+                {.base = 0, .slope = static_cast<float>(1 / std::log(512.0)), .cap = 1999}},
                {"temperature", {}, 1, 0, {.base = 1, .slope = 0.1f, .offset = 1, .width = 64}}};
   for (const auto& test : cases)
     for (uint32_t n_rot : {64u, 24u})
