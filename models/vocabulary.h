@@ -1,6 +1,7 @@
 // The vocabulary of a GGUF file (`tokenizer.ggml.*`), checked; shared by all kinds of tokenizer.
 #ifndef SPINDLE_MODELS_VOCABULARY_H
 #define SPINDLE_MODELS_VOCABULARY_H
+#include <array>
 #include <optional>
 #include <span>
 #include <string>
@@ -76,7 +77,11 @@ struct Vocabulary {
   void settle_types(const Gguf& file);
   void collect_special(const Gguf& file);
 
-  std::vector<int> special_;                   // sorted by text, each text once
+  int longest_special_at(std::string_view text) const;  // a place in special_; -1: none begins the text
+
+  std::vector<int> special_;              // sorted by text, each text once
+  std::vector<int> shorter_;              // by place in special_: of the longest one that begins it, or -1
+  std::array<size_t, 257> first_byte_{};  // those whose text begins with byte b: [b], [b + 1]
   std::vector<int> strip_left_, strip_right_;  // sorted: these take the white space beside them
 };
 

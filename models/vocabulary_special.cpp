@@ -2,7 +2,9 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <functional>
 #include <initializer_list>
+#include <map>
 
 #include "models/utf8.h"
 #include "models/vocabulary.h"
@@ -73,6 +75,10 @@ const FillIn kFillIn[] = {
 // Always shown and always parsed (gpt-oss).
 constexpr std::string_view kShown[] = {"<|channel|>", "<|message|>", "<|start|>", "<|constrain|>"};
 
+// Bytes. Longer texts of special tokens are taken for plain ones: nobody has such, and each may cost as much
+// at every position of a text.
+constexpr size_t kLongestSpecial = 1024;
+
 bool is_space(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
 
 bool strips(const std::vector<int>& sorted, int id) {
@@ -135,11 +141,19 @@ void Vocabulary::settle_types(const Gguf& file) {
 }
 
 void Vocabulary::collect_special(const Gguf& file) {
+  int n_long = 0, first_long = 0;
   for (int id = 0; id < n_tokens(); id++) {
     const bool stands_alone = types[id] == TokenType::control || types[id] == TokenType::user_defined ||
                               types[id] == TokenType::unknown;
-    if (stands_alone && !texts[id].empty()) special_.push_back(id);
+    if (!stands_alone || texts[id].empty()) continue;
+    if (texts[id].size() <= kLongestSpecial) special_.push_back(id);
+    else if (n_long++ == 0) first_long = id;
   }
+  if (n_long > 0)
+    warnings.push_back(
+        fmt::format("tokenizer.ggml.tokens: {} special tokens are longer than {} bytes, the first is {}: "
+                    "they are plain text",
+                    n_long, kLongestSpecial, first_long));
   // GGUF does not say which tokens swallow the white space beside them: known by name, as in llama.cpp.
   std::string name = file.get_or("general.name", std::string());
   std::transform(name.begin(), name.end(), name.begin(),
@@ -166,6 +180,33 @@ void Vocabulary::collect_special(const Gguf& file) {
   const auto same = [&](int a, int b) { return texts[a] == texts[b]; };
   std::stable_sort(special_.begin(), special_.end(), less);
   special_.erase(std::unique(special_.begin(), special_.end(), same), special_.end());
+
+  std::vector<int> open;  // each begins the next
+  for (int i = 0; i < static_cast<int>(special_.size()); i++) {
+    const std::string& text = texts[special_[i]];
+    while (!open.empty() && !text.starts_with(texts[special_[open.back()]])) open.pop_back();
+    shorter_.push_back(open.empty() ? -1 : open.back());
+    open.push_back(i);
+    first_byte_[static_cast<unsigned char>(text[0]) + 1] = i + 1;
+  }
+  for (size_t b = 1; b < first_byte_.size(); b++)
+    first_byte_[b] = std::max(first_byte_[b], first_byte_[b - 1]);
+}
+
+int Vocabulary::longest_special_at(std::string_view text) const {
+  const auto byte = static_cast<unsigned char>(text[0]);
+  const auto begin = special_.begin() + static_cast<ptrdiff_t>(first_byte_[byte]),
+             end = special_.begin() + static_cast<ptrdiff_t>(first_byte_[byte + 1]);
+  // Whatever begins the text is the last one that is not behind it in the order, or begins that one.
+  text = text.substr(0, kLongestSpecial);
+  const auto behind =
+      std::upper_bound(begin, end, text, [&](std::string_view t, int id) { return t < texts[id]; });
+  if (behind == begin) return -1;
+  int place = static_cast<int>(behind - special_.begin()) - 1;
+  const std::string& last = texts[special_[place]];
+  const auto same = static_cast<size_t>(std::ranges::mismatch(last, text).in1 - last.begin());
+  while (place >= 0 && texts[special_[place]].size() > same) place = shorter_[place];
+  return place;
 }
 
 // Control tokens, end tokens of any type, and user-defined ones that look like them: <|...|>.
@@ -182,42 +223,53 @@ std::vector<SpecialMatch> Vocabulary::find_special(std::string_view text, bool p
                                         [](size_t at, const ByteRange& r) { return at < r.end; });
     return range != literal.end() && range->begin < end;
   };
-  // Every match at every position: `special_` is sorted, so the tokens that begin with the same bytes are a
-  // range of it, which each further byte narrows.
+  const auto is_meant = [&](int id, size_t begin) {
+    return (parse_special || types[id] == TokenType::user_defined) &&
+           !(is_markup(id) && is_literal(begin, begin + texts[id].size()));
+  };
+  // Longest first, then by id, then from left to right; what overlaps one placed before it is dropped. A
+  // position waits for the turn of the longest token that begins there, then of the next shorter one.
+  struct Waiting {
+    size_t begin;
+    int place;  // in special_
+  };
+  std::map<size_t, std::vector<Waiting>, std::greater<>> by_bytes;
   std::vector<SpecialMatch> found;
-  for (size_t begin = 0; begin < text.size(); begin++) {
-    auto low = special_.begin(), high = special_.end();
-    for (size_t length = 0; low != high && begin + length < text.size(); length++) {
-      const auto byte_at = [&](int id) { return static_cast<unsigned char>(texts[id][length]); };
-      const auto byte = static_cast<unsigned char>(text[begin + length]);
-      low = std::partition_point(low, high, [&](int id) { return byte_at(id) < byte; });
-      high = std::partition_point(low, high, [&](int id) { return byte_at(id) == byte; });
-      // The one that ends here comes first.
-      if (low == high || texts[*low].size() != length + 1) continue;
-      if ((parse_special || types[*low] == TokenType::user_defined) &&
-          !(is_markup(*low) && is_literal(begin, begin + length + 1)))
-        found.push_back({begin, begin + length + 1, *low});
-      ++low;
+  std::vector<bool> taken;
+  // Those placed before are at least as long, so they cover an end of it or nothing.
+  const auto is_free = [&](size_t begin, size_t end) {
+    return taken.empty() || (!taken[begin] && !taken[end - 1]);
+  };
+  const auto wait = [&](size_t begin, int place) {
+    for (; place >= 0; place = shorter_[place]) {
+      const int id = special_[place];
+      const size_t bytes = texts[id].size();
+      if (!is_meant(id, begin) || !is_free(begin, begin + bytes)) continue;
+      by_bytes[bytes].push_back({begin, place});
+      return;
+    }
+  };
+  for (size_t begin = 0; begin < text.size(); begin++) wait(begin, longest_special_at(text.substr(begin)));
+  if (!by_bytes.empty()) taken.resize(text.size());
+  while (!by_bytes.empty()) {
+    auto turn = by_bytes.extract(by_bytes.begin());
+    std::ranges::sort(turn.mapped(), {},
+                      [&](const Waiting& w) { return std::pair(special_[w.place], w.begin); });
+    for (const Waiting& w : turn.mapped()) {
+      SpecialMatch m{w.begin, w.begin + turn.key(), special_[w.place]};
+      if (!is_free(m.begin, m.end)) {
+        if (!taken[m.begin]) wait(m.begin, shorter_[w.place]);
+        continue;
+      }
+      if (strips(strip_left_, m.id))
+        while (m.begin > 0 && !taken[m.begin - 1] && is_space(text[m.begin - 1])) m.begin--;
+      if (strips(strip_right_, m.id))
+        while (m.end < text.size() && !taken[m.end] && is_space(text[m.end])) m.end++;
+      std::fill(taken.begin() + static_cast<ptrdiff_t>(m.begin),
+                taken.begin() + static_cast<ptrdiff_t>(m.end), true);
+      found.push_back(m);
     }
   }
-  // Longest first, then by id, then from left to right; what overlaps one placed before it is dropped.
-  std::sort(found.begin(), found.end(), [](const SpecialMatch& a, const SpecialMatch& b) {
-    const size_t a_bytes = a.end - a.begin, b_bytes = b.end - b.begin;
-    if (a_bytes != b_bytes) return a_bytes > b_bytes;
-    return a.id != b.id ? a.id < b.id : a.begin < b.begin;
-  });
-  std::vector<bool> taken(found.empty() ? 0 : text.size());
-  std::erase_if(found, [&](SpecialMatch& m) {
-    // Those before it are at least as long, so they cover an end of it or nothing.
-    if (taken[m.begin] || taken[m.end - 1]) return true;
-    if (strips(strip_left_, m.id))
-      while (m.begin > 0 && !taken[m.begin - 1] && is_space(text[m.begin - 1])) m.begin--;
-    if (strips(strip_right_, m.id))
-      while (m.end < text.size() && !taken[m.end] && is_space(text[m.end])) m.end++;
-    std::fill(taken.begin() + static_cast<ptrdiff_t>(m.begin), taken.begin() + static_cast<ptrdiff_t>(m.end),
-              true);
-    return false;
-  });
   std::sort(found.begin(), found.end(),
             [](const SpecialMatch& a, const SpecialMatch& b) { return a.begin < b.begin; });
   return found;

@@ -45,19 +45,16 @@ int64_t get_integer_or(Context& context, const std::optional<Value>& v, std::str
 
 bool get_flag(const std::optional<Value>& v, bool otherwise) { return v ? is_true(*v) : otherwise; }
 
-std::optional<Value> Namespace::attribute(Interpreter&, std::string_view name) {
-  const auto found = std::ranges::find(values, name, &std::pair<std::string, Value>::first);
+std::optional<Value> Namespace::attribute(Interpreter& in, std::string_view name) {
+  in.context().work_bytes(name.size());
+  const auto found = values.find(std::string(name));
   return found == values.end() ? std::nullopt : std::optional(found->second);
 }
 
 void Namespace::set(Context& context, std::string_view name, Value value) {
-  const auto found = std::ranges::find(values, name, &std::pair<std::string, Value>::first);
-  if (found != values.end()) {
-    found->second = value;
-    return;
-  }
-  context.charge(128 + name.size());
-  values.emplace_back(std::string(name), value);
+  context.work_bytes(name.size());
+  const auto [place, is_new] = values.insert_or_assign(std::string(name), value);
+  if (is_new) context.charge(128 + name.size());
 }
 
 namespace {

@@ -8,6 +8,8 @@
 
 namespace spindle::jinja {
 
+inline constexpr size_t kMostArguments = 255;  // of a macro, and named ones of a call
+
 // The arguments of one call.
 class Args {
  public:
@@ -71,7 +73,7 @@ struct JsonStyle {
 void write_json(Context& context, Marked& out, Value v, const JsonStyle& style, int depth = 0);
 
 struct Namespace : Native {
-  std::vector<std::pair<std::string, Value>> values;
+  std::unordered_map<std::string, Value> values;
   const char* type() const override { return "Namespace"; }
   std::optional<Value> attribute(Interpreter&, std::string_view name) override;
   void set(Context& context, std::string_view name, Value value);

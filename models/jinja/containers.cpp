@@ -30,7 +30,7 @@ Value insert_at(Interpreter& in, Value self, Args& args) {
   const auto n = static_cast<int64_t>(list.items.size());
   const int64_t i = get_integer(in.context(), *a[0], "list.insert");
   in.context().charge(2 * sizeof(Value));
-  in.context().work_bytes(list.items.size());
+  in.context().work_bytes(list.items.size() * sizeof(Value));
   list.items.insert(list.items.begin() + std::clamp<int64_t>(i < 0 ? i + n : i, 0, n), *a[1]);
   return Value::none();
 }
@@ -42,7 +42,7 @@ Value pop(Interpreter& in, Value self, Args& args) {
   const int64_t given = get_integer_or(in.context(), a[0], "list.pop", -1), i = given < 0 ? given + n : given;
   if (i < 0 || i >= n) in.context().fail("list.pop: no element {} of {}", given, n);
   const Value v = list.items[static_cast<size_t>(i)];
-  in.context().work_bytes(list.items.size());
+  in.context().work_bytes(static_cast<size_t>(n - i) * sizeof(Value));
   list.items.erase(list.items.begin() + i);
   return v;
 }
@@ -73,9 +73,11 @@ const NamedFunction kListMethods[] = {{"append", append}, {"extend", extend}, {"
 
 Value get(Interpreter& in, Value self, Args& args) {
   const auto a = args.bind(in.context(), "dict.get", {"key", "default"}, 1);
-  if (!hash_key(*a[0])) in.context().fail("a {} cannot be the key of a dict", type_name(*a[0]));
-  const Value* v = find(self.dict(), *a[0]);
-  return v ? *v : a[1].value_or(Value::none());
+  const auto hash = hash_key(in.context(), *a[0]);
+  if (!hash) in.context().fail("a {} cannot be the key of a dict", type_name(*a[0]));
+  const auto found = self.dict().index.find(*hash);
+  if (found != self.dict().index.end()) return self.dict().entries[found->second].second;
+  return a[1].value_or(Value::none());
 }
 
 template <List::Type kType>
@@ -109,7 +111,7 @@ Value update(Interpreter& in, Value self, Args& args) {
 Value pop_key(Interpreter& in, Value self, Args& args) {
   const auto a = args.bind(in.context(), "dict.pop", {"key", "default"}, 1);
   Dict& dict = self.dict();
-  const auto hash = hash_key(*a[0]);
+  const auto hash = hash_key(in.context(), *a[0]);
   const auto found = hash ? dict.index.find(*hash) : dict.index.end();
   if (found == dict.index.end()) {
     if (!a[1]) in.context().fail("dict.pop: the key is not there");
@@ -126,7 +128,7 @@ Value pop_key(Interpreter& in, Value self, Args& args) {
 
 Value set_default(Interpreter& in, Value self, Args& args) {
   const auto a = args.bind(in.context(), "dict.setdefault", {"key", "default"}, 1);
-  if (const Value* v = find(self.dict(), *a[0])) return *v;
+  if (const Value* v = find(in.context(), self.dict(), *a[0])) return *v;
   insert(in.context(), self.dict(), *a[0], a[1].value_or(Value::none()));
   return a[1].value_or(Value::none());
 }

@@ -1,6 +1,7 @@
 // One rendering's limits, memory and place: everything that a template builds is counted here.
 #ifndef SPINDLE_MODELS_JINJA_CONTEXT_H
 #define SPINDLE_MODELS_JINJA_CONTEXT_H
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -40,7 +41,9 @@ struct Object {
 
 class Context {
  public:
-  Context(std::string name, const Limits& limits) : limits(limits), name_(std::move(name)) {}
+  // `stop` is asked now and then while there is work; true ends it with ErrorKind::interrupted.
+  Context(std::string name, const Limits& limits, std::function<bool()> stop = {})
+      : limits(limits), name_(std::move(name)), stop_(std::move(stop)) {}
 
   template <class T, class... A>
   T* make(A&&... arguments) {
@@ -58,6 +61,9 @@ class Context {
   void work(uint64_t steps = 1) {
     steps_ += steps;
     if (steps_ > limits.steps) fail("more than {} steps: does a loop not end?", limits.steps);
+    if (steps_ < next_question_) return;
+    next_question_ = steps_ + 4096;
+    if (stop_ && stop_()) throw Error(ErrorKind::interrupted, fmt::format("{}: stopped", name_));
   }
   // What a pass over so many bytes costs.
   void work_bytes(size_t bytes) { work(bytes / 64 + 1); }
@@ -75,7 +81,8 @@ class Context {
  private:
   std::string name_;
   size_t memory_ = 0;
-  uint64_t steps_ = 0;
+  uint64_t steps_ = 0, next_question_ = 0;
+  std::function<bool()> stop_;
   std::vector<std::unique_ptr<Object>> objects_;
 };
 

@@ -7,13 +7,26 @@
 namespace spindle::jinja {
 namespace {
 
+// Filters, tests and methods go over the text that they are given a few times at most.
+void count_operands(Context& context, Value self, const Args& args) {
+  const auto count = [&](Value v) {
+    if (v.is(Kind::string)) context.work(v.str().bytes().size() / 64);
+  };
+  count(self);
+  for (Value v : args.at) count(v);
+  for (const auto& [name, v] : args.named) count(v);
+}
+
 // obj.method without its call.
 struct BoundMethod : Native {
   Function function = nullptr;
   Value self;
   const char* type() const override { return "builtin_function_or_method"; }
   bool callable() const override { return true; }
-  Value call(Interpreter& in, Args& args) override { return function(in, self, args); }
+  Value call(Interpreter& in, Args& args) override {
+    count_operands(in.context(), self, args);
+    return function(in, self, args);
+  }
 };
 
 }  // namespace
@@ -60,6 +73,7 @@ Value Interpreter::evaluate(const Expr& e) {
       collect(e, args);
       context_.line = e.line;
       if (!e.test) context_.fail("the test '{}' is not supported", printable(e.text));
+      count_operands(context_, value, args);
       return Value::boolean(e.test(*this, value, args));
     }
     case ExprKind::negate:
@@ -147,6 +161,9 @@ void Interpreter::collect(const Expr& e, Args& args) {
     if (!more.is(Kind::dict)) context_.fail("'**' wants a dict, found {}", type_name(more));
     for (const auto& [key, value] : more.dict().entries) {
       const std::string& name = get_string(context_, key, "an argument's name").bytes();
+      if (args.named.size() == kMostArguments)
+        context_.fail("more than {} named arguments of a call", kMostArguments);
+      context_.work(1 + args.named.size() * (name.size() / 64));
       for (const auto& [other, v] : args.named)
         if (other == name) context_.fail("the argument '{}' is given twice", printable(name));
       args.named.emplace_back(name, value);
@@ -164,6 +181,7 @@ Value Interpreter::evaluate_call(const Expr& e) {
     if (const Function method = find_method(context_, object, callee.text)) {
       collect(e, args);
       context_.line = e.line;
+      count_operands(context_, object, args);
       return method(*this, object, args);
     }
     function = get_attribute(object, callee.text);
@@ -191,6 +209,7 @@ Value Interpreter::evaluate_filter(const Expr& e, const Value* input) {
   context_.line = e.line;
   context_.work();
   if (!e.filter) context_.fail("the filter '{}' is not supported", printable(e.text));
+  count_operands(context_, value, args);
   return e.filter(*this, value, args);
 }
 
@@ -198,6 +217,7 @@ Value Interpreter::apply_filter(std::string_view name, Value input, Args& args) 
   const Function filter = find_filter(name);
   if (!filter) context_.fail("the filter '{}' is not supported", printable(name));
   context_.work();
+  count_operands(context_, input, args);
   return filter(*this, input, args);
 }
 
@@ -205,6 +225,7 @@ bool Interpreter::apply_test(std::string_view name, Value value, Args& args) {
   const Predicate test = find_test(name);
   if (!test) context_.fail("the test '{}' is not supported", printable(name));
   context_.work();
+  count_operands(context_, value, args);
   return test(*this, value, args);
 }
 
@@ -218,7 +239,7 @@ Value Interpreter::get_attribute(Value object, const std::string& name) {
     return bound;
   }
   if (object.is(Kind::dict))
-    if (const Value* v = find(object.dict(), name)) return *v;
+    if (const Value* v = find(context_, object.dict(), name)) return *v;
   if (object.is(Kind::native))
     if (const auto v = object.native().attribute(*this, name)) return *v;
   return make_undefined(context_,
@@ -228,7 +249,7 @@ Value Interpreter::get_attribute(Value object, const std::string& name) {
 Value Interpreter::get_item(Value object, Value key) {
   if (object.is_undefined()) fail_undefined(context_, object);
   if (object.is(Kind::dict))
-    if (const Value* v = find(object.dict(), key)) return *v;
+    if (const Value* v = find(context_, object.dict(), key)) return *v;
   if (key.is_integral()) {
     const auto length = static_cast<int64_t>(find_length(object).value_or(0));
     int64_t i = key.as_integer();

@@ -117,9 +117,9 @@ Value unique(Interpreter& in, Value v, Args& args) {
   std::vector<Value> items;
   for (Value item : iterate(context, v)) {
     const Value key = sort_key(in, item, a[1], get_flag(a[0]), false);
-    const auto hash = hash_key(key);
+    const auto hash = hash_key(context, key);
     if (!hash) context.fail("unique: a {} has no hash", type_name(key));
-    if (find(*seen, key)) continue;
+    if (seen->index.contains(*hash)) continue;
     insert(context, *seen, key, item);
     items.push_back(item);
   }
@@ -157,6 +157,15 @@ Value join_filter(Interpreter& in, Value v, Args& args) {
   return join(in.context(), separator.str(), items, false);
 }
 
+// x.name but never x['name'].
+Value attribute(Interpreter& in, Value v, Args& args) {
+  const auto a = args.bind(in.context(), "attr", {"name"}, 1);
+  const std::string& name = get_string(in.context(), *a[0], "attr").bytes();
+  if (v.is(Kind::dict) && !find_method(in.context(), v, name))
+    return make_undefined(in.context(), "an attribute of a dict");
+  return in.get_attribute(v, name);
+}
+
 Value length(Interpreter& in, Value v, Args& args) {
   args.bind(in.context(), "length", {});
   const auto n = find_length(v);
@@ -168,6 +177,7 @@ Value first(Interpreter& in, Value v, Args& args) {
   args.bind(in.context(), "first", {});
   if (v.is(Kind::list) && v.list().type == Type::generator && !v.list().items.empty()) {
     const Value item = v.list().items.front();
+    in.context().work_bytes(v.list().items.size() * sizeof(Value));
     v.list().items.erase(v.list().items.begin());
     return item;
   }
@@ -291,6 +301,7 @@ Value slice(Interpreter& in, Value v, Args& args) {
 }
 
 const NamedFunction kFilters[] = {
+    {"attr", attribute},
     {"length", length},
     {"count", length},
     {"join", join_filter},

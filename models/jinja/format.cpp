@@ -121,12 +121,13 @@ Value format_percent(Context& context, const Str& format, Value values) {
     out.append(format.value, at, percent);
     if (percent == f.size()) break;
     at = percent + 1;
+    context.work();
     std::optional<Value> value;
     if (at < f.size() && f[at] == '(') {
       const size_t close = f.find(')', at);
       if (close == std::string::npos || !values.is(Kind::dict))
         context.fail("'%(' in a format wants a dict and a ')'");
-      const Value* v = find(values.dict(), f.substr(at + 1, close - at - 1));
+      const Value* v = find(context, values.dict(), f.substr(at + 1, close - at - 1));
       if (!v) context.fail("the format names a key that is not there");
       value = *v;
       by_name = true;
@@ -198,6 +199,7 @@ Value format_braces(Context& context, const Str& format, const Args& args) {
     if (close == std::string::npos) context.fail("a single '{{' in a format");
     const std::string field = f.substr(at, close - at);
     at = close + 1;
+    context.work(1 + field.size() / 64 + args.named.size() / 8);
     if (field.find('{') != std::string::npos) context.fail("nested fields of a format are not supported");
     size_t colon = std::min(field.find(':'), field.size());
     const size_t bang = std::min(field.find('!'), field.size());

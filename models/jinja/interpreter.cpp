@@ -83,6 +83,10 @@ Interpreter::Interpreter(Context& context, const Ast& ast, std::time_t now)
     : context_(context), ast_(ast), now_(now), globals_(ast.names.size()), frame_(context.make<Frame>()) {
   for (size_t i = 0; i < globals_.size(); i++)
     if (const Value v = find_global(context, ast.names[i]); !v.is_undefined()) globals_[i] = v;
+  for (size_t i = 0; i < ast.names.size(); i++)
+    for (const auto& [name, id] :
+         {std::pair("caller", &caller_), {"kwargs", &kwargs_}, {"varargs", &varargs_}})
+      if (ast.names[i] == name) *id = static_cast<int>(i);
 }
 
 void Interpreter::set_variable(std::string_view name, Value value) {
@@ -99,6 +103,7 @@ Marked Interpreter::run() {
 }
 
 void Interpreter::set(int name, Value value) {
+  context_.work(frame_->variables.size() / 16);
   for (auto& [id, old] : frame_->variables)
     if (id == name) {
       old = value;
@@ -109,9 +114,13 @@ void Interpreter::set(int name, Value value) {
 }
 
 Value Interpreter::get(const Expr& e) {
-  for (Frame* f = frame_; f; f = f->parent)
+  size_t seen = 0;
+  for (Frame* f = frame_; f; f = f->parent) {
+    seen += 1 + f->variables.size();
     for (const auto& [id, value] : f->variables)
-      if (id == e.name) return value;
+      if (id == e.name) return context_.work(seen / 16), value;
+  }
+  context_.work(seen / 16);
   const auto& global = globals_[static_cast<size_t>(e.name)];
   return global ? *global : make_undefined(context_, "'" + e.text + "'");
 }
@@ -295,6 +304,7 @@ Value Interpreter::call_macro(const MacroCode& code, Frame* home, Args& args) {
   const int line = context_.line;
   std::vector<bool> used(args.named.size());
   const auto take = [&](std::string_view name) -> std::optional<Value> {
+    context_.work(args.named.size() / 8);
     for (size_t i = 0; i < args.named.size(); i++)
       if (!used[i] && args.named[i].first == name) return used[i] = true, args.named[i].second;
     return {};
@@ -312,24 +322,19 @@ Value Interpreter::call_macro(const MacroCode& code, Frame* home, Args& args) {
       context_.fail("the macro '{}' takes not more than {} arguments, found {}", code.name, n,
                     args.at.size());
     if (code.uses_caller) {
-      const auto id = std::ranges::find(ast_.names, "caller") - ast_.names.begin();
-      inner->variables.emplace_back(static_cast<int>(id),
-                                    caller ? *caller : make_undefined(context_, "'caller'"));
+      inner->variables.emplace_back(caller_, caller ? *caller : make_undefined(context_, "'caller'"));
     }
     if (code.uses_kwargs) {
       Dict* rest = context_.make<Dict>();
       for (size_t i = 0; i < args.named.size(); i++)
         if (!used[i])
           insert(context_, *rest, make_string(context_, args.named[i].first), args.named[i].second);
-      const auto id = std::ranges::find(ast_.names, "kwargs") - ast_.names.begin();
-      inner->variables.emplace_back(static_cast<int>(id), rest);
+      inner->variables.emplace_back(kwargs_, rest);
     }
     if (code.uses_varargs) {
       std::vector<Value> rest;
       if (args.at.size() > n) rest.assign(args.at.begin() + static_cast<ptrdiff_t>(n), args.at.end());
-      const auto id = std::ranges::find(ast_.names, "varargs") - ast_.names.begin();
-      inner->variables.emplace_back(static_cast<int>(id),
-                                    make_list(context_, std::move(rest), List::Type::tuple));
+      inner->variables.emplace_back(varargs_, make_list(context_, std::move(rest), List::Type::tuple));
     }
     for (size_t i = 0; i < n; i++) {
       const size_t first_default = n - code.defaults.size();

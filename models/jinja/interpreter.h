@@ -57,7 +57,8 @@ class Interpreter {
   Context& context_;
   const Ast& ast_;
   std::time_t now_;
-  std::vector<std::optional<Value>> globals_;  // by name
+  std::vector<std::optional<Value>> globals_;     // by name
+  int caller_ = -1, kwargs_ = -1, varargs_ = -1;  // names that macros set; -1: the template has it not
   Frame* frame_;
   Marked* out_ = nullptr;
   int depth_ = 0;

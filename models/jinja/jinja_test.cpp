@@ -54,7 +54,8 @@ TEST_CASE("jinja: templates of every family give jinja2's text for every convers
     CAPTURE(name);
     const size_t slash = name.find('/');
     const std::string source = read("templates/" + name.substr(0, slash) + ".jinja");
-    const ordered_json& input = conversations[name.substr(slash + 1)];
+    ordered_json input = conversations[name.substr(slash + 1)];
+    for (const char* absent : {"tools", "documents"}) input.emplace(absent, nullptr);
     if (result.contains("text")) {
       CHECK(render_marked(source, input, own).text == result["text"].get<std::string>());
       texts++;
@@ -101,6 +102,9 @@ TEST_CASE("jinja: expressions print as Python does") {
       {"{{ strftime_now('%Y') | int > 2000 }}", "True"},
       {"{{ 2.5|round }}{{ 3.5|round|int }}{{ '42abc'|int(-1) }}{{ ' 7 '|int }}{{ '0x1f'|int(0, 16) }}",
        "2.04-1731"},
+      {"{{ '\u0130X'|lower }}{{ '\u0130'|lower|length }}{{ 'a'|attr('upper')() }}[{{ {'a': 1}|attr('a') }}]"
+       "{% set n = namespace(k=3) %}{{ n|attr('k') }}",
+       "i\u0307x2A[]3"},
       {"{{ 'x' * 3 }}{{ [0] * 2 }}{{ 'a' ~ 1 ~ none }}", "xxx[0, 0]a1None"},
   };
   for (const auto& [source, text] : cases) {
@@ -155,6 +159,12 @@ TEST_CASE("jinja: limits turn bombs into errors within a second") {
     for (size_t i = 0; i < n; i++) out += s;
     return out;
   };
+  const auto numbered = [](const std::string& s, int n) {  // with 0, 1, 2, ...
+    std::string out;
+    for (int i = 0; i < n; i++)
+      for (char c : s) c == '#' ? out += std::to_string(i) : out += c;
+    return out;
+  };
   const std::pair<std::string, const char*> bombs[] = {
       {std::string(10 << 20, 'x'), "bytes, allowed are"},
       {repeat("(", 100000), "nested"},
@@ -183,6 +193,27 @@ TEST_CASE("jinja: limits turn bombs into errors within a second") {
        "key"},
       {"{{ ('a,' * 9999999).split(',') | length }}", "MiB"},
       {"{% for i in range(100000) %}{{ 'x' * 1000 }}{% endfor %}", "MiB"},
+      // Each step of these is long: what it costs has to be counted, not that it was one.
+      {"{% set s = 'x' * 50000000 %}{% for i in range(100000) %}{% if s in {} %}{% endif %}{% endfor %}",
+       "steps"},
+      {"{% set s = 'a' * 40000000, 'a' * 2000 + 'b' %}{% for i in range(10) %}{{ s[1] in s[0] }}{% endfor %}",
+       "steps"},
+      {"{% set s = 'a' * 40000000 %}{% for i in range(9) %}{{ s.rfind('b' + 'a' * 2000) }}{% endfor %}",
+       "steps"},
+      {"{% set s = 'a' * 40000000 %}{% for i in range(99999) %}{{ s.endswith(s) }}{% endfor %}", "steps"},
+      {numbered("{%set a#=0%}", 30000) +
+           "{% for i in range(99999) %}{{ a29999, a29998, a29997 }}{% endfor %}",
+       "steps"},
+      {"{% set d = {} %}{% for i in range(60000) %}{% set _ = d.update({i | string: 0}) %}{% endfor %}"
+       "{% for i in range(99) %}{{ dict(**d) }}{% endfor %}",
+       "255 named arguments"},
+      {"{% macro m(" + numbered("a#=0,", 40000) + "z=0) %}{% endmacro %}" + repeat("{{ m() }}", 200),
+       "255 parameters"},
+      {"{{ f(" + numbered("a#=0,", 55000) + "z=0) }}", "255 named arguments"},
+      {numbered("{{ b# }}", 40000) + "{% macro m() %}{{ caller }}{% endmacro %}"
+                                     "{% for i in range(99999) %}{{ m() }}{{ m() }}{% endfor %}",
+       ""},
+      {"{{ [0] * 99 | tojson(separators=('x' * 50000000, ':')) }}", "MiB"},
   };
   for (const auto& [source, words] : bombs) {
     if (source[0] == '(') continue;           // text, not a bomb
@@ -193,4 +224,29 @@ TEST_CASE("jinja: limits turn bombs into errors within a second") {
     CHECK_MESSAGE(error.find(words) != std::string::npos, error.substr(0, 300));
     CHECK(seconds < kSeconds);
   }
+}
+
+TEST_CASE("jinja: many names of a namespace are found at once") {
+  std::string source = "{% set ns = namespace() %}";
+  for (int i = 0; i < 20000; i++) source += fmt::format("{{% set ns.a{} = {} %}}", i, i);
+  const std::clock_t start = std::clock();
+  CHECK(render(source + "{% for i in range(99999) %}{% set ns.a19999 = ns.a19999 + 1 %}{% endfor %}"
+                        "{{ ns.a19999 }}") == "119998");
+  CHECK(static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC < 2 * kSeconds);
+}
+
+TEST_CASE("jinja: a rendering stops when it is asked to") {
+  const jinja::Template t("test", "{% for i in range(99999) %}{{ i }}{% endfor %}");
+  int asked = 0;
+  try {
+    t.render(ordered_json::object(), ordered_json::object(), 0, [&] { return ++asked == 3; });
+    FAIL("it goes on");
+  } catch (const Error& e) {
+    CHECK(e.kind() == ErrorKind::interrupted);
+  }
+  CHECK(asked == 3);
+  asked = 0;
+  CHECK(
+      !t.render(ordered_json::object(), ordered_json::object(), 0, [&] { return ++asked < 0; }).text.empty());
+  CHECK(asked >= 99999 / 4096);
 }

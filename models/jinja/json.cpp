@@ -93,12 +93,13 @@ Value from_json(Context& context, const nlohmann::ordered_json& json, bool input
 void write_json(Context& context, Marked& out, Value v, const JsonStyle& style, int depth) {
   if (depth > 100) context.fail("tojson: nested more than 100 levels deep");
   context.work();
-  context.charge(8);
+  // With what stands around it: a separator may be any text.
+  context.charge(8 + style.item_separator.size() + style.key_separator.size());
   const auto new_line = [&](int level) {
     if (!style.indent) return;
+    context.charge(style.indent->size() * static_cast<size_t>(level));
     out.append("\n");
     for (int i = 0; i < level; i++) out.append(*style.indent);
-    context.charge(style.indent->size() * static_cast<size_t>(level));
   };
   switch (v.kind) {
     case Kind::none:

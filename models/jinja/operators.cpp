@@ -103,7 +103,14 @@ std::optional<Value> repeat(Context& context, Value a, Value b) {
     if (n > context.limits.memory_bytes / text.text.size()) context.charge(context.limits.memory_bytes);
     context.charge(n * (text.text.size() + text.input.size() * sizeof(Span)));
     Marked all;
-    for (size_t i = 0; i < n; i++) all.append(text);
+    if (text.input.empty()) {  // by doubling
+      const size_t want = n * text.text.size();
+      all.text.reserve(want);
+      all.text = text.text;
+      while (all.text.size() < want) all.text.append(all.text, 0, want - all.text.size());
+    } else {
+      for (size_t i = 0; i < n; i++) all.append(text);
+    }
     return make_string(context, std::move(all));
   }
   if (!a.is(Kind::list) || (a.list().type != List::Type::list && a.list().type != List::Type::tuple))

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "models/jinja/builtins.h"
 #include "models/jinja/parser_state.h"
 #include "models/utf8.h"
 
@@ -218,6 +219,7 @@ void Parser::signature(MacroCode& code) {
     code.parameter_names.push_back(expect_identifier("a parameter"));
     if (code.parameter_names.back() == "caller") context_.fail("a parameter 'caller' is not supported");
     code.parameters.push_back(name_id(code.parameter_names.back()));
+    if (code.parameters.size() > kMostArguments) context_.fail("more than {} parameters", kMostArguments);
     if (skip_op("=")) code.defaults.push_back(expression());
     else if (!code.defaults.empty()) context_.fail("a parameter without default follows one with a default");
   }

@@ -352,6 +352,8 @@ void Parser::call_arguments(Expr& e) {
     } else if (now().type == Type::name && ahead().is("=")) {
       std::string name = take().text;
       at_++;
+      if (e.named.size() == kMostArguments)
+        context_.fail("more than {} named arguments of a call", kMostArguments);
       for (const auto& [other, value] : e.named)
         if (other == name) context_.fail("the argument '{}' is given twice", printable(name));
       e.named.emplace_back(std::move(name), expression());

@@ -41,8 +41,7 @@ Value find_in(Context& context, const Str& s, Args& args, bool from_right, bool 
   size_t found = std::string::npos;
   if (begin != std::string::npos) {
     const std::string_view view = std::string_view(s.bytes()).substr(begin, end - begin);
-    context.work_bytes(view.size());
-    found = from_right ? view.rfind(sub.bytes()) : view.find(sub.bytes());
+    found = from_right ? find_last_text(context, view, sub.bytes()) : find_text(context, view, sub.bytes());
   }
   if (found == std::string::npos) {
     if (must) context.fail("{}: the substring is not there", what);
@@ -62,8 +61,8 @@ Value count(Interpreter& in, Value self, Args& args) {
   context.work_bytes(view.size());
   if (sub.bytes().empty()) return Value::integer(static_cast<int64_t>(count_code_points(view)) + 1);
   int64_t n = 0;
-  for (size_t at = view.find(sub.bytes()); at != view.npos;
-       at = view.find(sub.bytes(), at + sub.bytes().size()))
+  for (size_t at = find_text(context, view, sub.bytes()); at != view.npos;
+       at = find_text(context, view, sub.bytes(), at + sub.bytes().size()))
     n++;
   return Value::integer(n);
 }
@@ -76,6 +75,7 @@ Value affix(Interpreter& in, Value self, Args& args, bool at_end, std::string_vi
   const std::string_view view = std::string_view(self.str().bytes()).substr(begin, end - begin);
   const auto fits = [&](Value v) {
     const std::string& s = get_string(context, v, what).bytes();
+    context.work_bytes(s.size());  // of a tuple
     return at_end ? view.ends_with(s) : view.starts_with(s);
   };
   if (!a[0]->is(Kind::list) || a[0]->list().type != List::Type::tuple) return Value::boolean(fits(*a[0]));
@@ -131,9 +131,9 @@ Value split(Interpreter& in, Value self, Args& args, bool from_right) {
   const std::string& sep = get_string(context, *a[0], "the separator of str.split").bytes();
   if (sep.empty()) context.fail("str.split: the separator is empty");
   const std::string& text = s.bytes();
-  context.work_bytes(text.size());
   std::vector<Value> out;
   if (from_right) {
+    context.work(text.size() / 64 * sep.size());  // of all the searches together
     size_t end = text.size();
     for (int64_t n = 0; most < 0 || n < most; n++) {
       const size_t at = end < sep.size() ? std::string::npos : text.rfind(sep, end - sep.size());
@@ -146,7 +146,7 @@ Value split(Interpreter& in, Value self, Args& args, bool from_right) {
   } else {
     size_t begin = 0;
     for (int64_t n = 0; most < 0 || n < most; n++) {
-      const size_t at = text.find(sep, begin);
+      const size_t at = find_text(context, text, sep, begin);
       if (at == std::string::npos) break;
       out.push_back(substring(context, s, begin, at));
       begin = at + sep.size();
@@ -162,7 +162,7 @@ Value partition(Interpreter& in, Value self, Args& args, bool from_right) {
   const Str& s = self.str();
   const std::string& sep = get_string(context, *a[0], "str.partition").bytes();
   if (sep.empty()) context.fail("str.partition: the separator is empty");
-  const size_t at = from_right ? s.bytes().rfind(sep) : s.bytes().find(sep);
+  const size_t at = from_right ? find_last_text(context, s.bytes(), sep) : find_text(context, s.bytes(), sep);
   const Value nothing = make_string(context, "");
   std::vector<Value> parts;
   if (at != std::string::npos)
@@ -355,9 +355,10 @@ Value change_case(Context& context, const Str& s, Case to) {
     if (raise && to != Case::upper &&
         (c == 0xDF || c == 0x149 || c == 0x587 || (c >= 0x1C4 && c <= 0x1CC) || (c >= 0x1F1 && c <= 0x1F3)))
       context.fail("the title case of U+{:04X} is not known here", static_cast<uint32_t>(c));
-    if (!raise && (c == 0x3A3 || c == 0x130))
+    if (!raise && c == 0x3A3)  // another one at the end of a word
       context.fail("the lower case of U+{:04X} is not known here", static_cast<uint32_t>(c));
     if (raise) append_upper(mapped, c);
+    else if (c == 0x130) mapped = "i\u0307";  // with its dot: the only lower case of two characters
     else append_utf8(mapped, to_lower(c));
     append_mapped(out, s.value, begin, at, mapped);
     in_word = to == Case::capitalize || is_lower(c) || is_upper(c);
@@ -386,7 +387,7 @@ Value replace(Context& context, const Str& s, const Str& from, const Str& to, in
     if (n < most && begin == text.size()) put();
   } else {
     for (int64_t n = 0; n < most; n++) {
-      const size_t at = text.find(from.bytes(), begin);
+      const size_t at = find_text(context, text, from.bytes(), begin);
       if (at == std::string::npos) break;
       out.append(s.value, begin, at);
       put();
@@ -399,14 +400,16 @@ Value replace(Context& context, const Str& s, const Str& from, const Str& to, in
 
 Value strip(Context& context, const Str& s, const Str* characters, bool left, bool right) {
   const std::string& text = s.bytes();
+  if (characters) context.charge(sizeof(char32_t) * characters->length);
   std::u32string set;
   for (size_t at = 0; characters && at < characters->bytes().size();)
     set += decode_at(characters->bytes(), at);
   const auto goes = [&](char32_t c) { return characters ? set.find(c) != set.npos : is_space(c); };
   size_t begin = 0, end = text.size();
+  const size_t each = 1 + set.size() / 16;
   while (left && begin < end) {
     size_t next = begin;
-    context.work();
+    context.work(each);
     if (!goes(decode_at(text, next))) break;
     begin = next;
   }
@@ -414,7 +417,7 @@ Value strip(Context& context, const Str& s, const Str* characters, bool left, bo
     size_t last = end - 1;
     while (last > begin && (text[last] & 0xC0) == 0x80) last--;
     size_t at = last;
-    context.work();
+    context.work(each);
     if (!goes(decode_at(text, at))) break;
     end = last;
   }

@@ -19,8 +19,8 @@ Template::~Template() = default;
 Template::Template(Template&&) noexcept = default;
 
 Marked Template::render(const nlohmann::ordered_json& input, const nlohmann::ordered_json& own,
-                        std::optional<std::time_t> now) const {
-  Context context(name_, limits_);
+                        std::optional<std::time_t> now, std::function<bool()> stop) const {
+  Context context(name_, limits_, std::move(stop));
   Interpreter interpreter(context, *ast_, now ? *now : std::time(nullptr));
   for (const auto& [name, value] : own.items())
     interpreter.set_variable(name, from_json(context, value, false));

@@ -24,9 +24,10 @@ class Template {
   Template(Template&&) noexcept;
 
   // Variables are objects by name. Strings of `input` are marked in the result, those of `own` are not.
-  // Throws ErrorKind::model_file, and ErrorKind::usage for what the template itself raises.
+  // Throws ErrorKind::model_file, ErrorKind::usage for what the template itself raises, and
+  // ErrorKind::interrupted once `stop` says so.
   Marked render(const nlohmann::ordered_json& input, const nlohmann::ordered_json& own,
-                std::optional<std::time_t> now = {}) const;
+                std::optional<std::time_t> now = {}, std::function<bool()> stop = {}) const;
 
  private:
   std::string name_;

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <cstring>
 
 #include "models/jinja/unicode.h"
 
@@ -20,6 +21,11 @@ void check_depth(Context& context, int depth) {
 std::string number_key(double d) {
   if (d == std::floor(d) && std::abs(d) < 9.2e18) return fmt::format("n{}", static_cast<int64_t>(d));
   return fmt::format("r{}", format_real(d));
+}
+
+std::string text_key(Context& context, std::string_view text) {
+  context.work_bytes(text.size());
+  return std::string(1, 's').append(text);
 }
 
 int compare_numbers(Value a, Value b) {
@@ -84,8 +90,9 @@ Value make_undefined(Context& context, std::string what) {
   return v;
 }
 
-std::optional<std::string> hash_key(Value key, int depth) {
+std::optional<std::string> hash_key(Context& context, Value key, int depth) {
   if (depth > kDeepest) return {};
+  context.work();
   switch (key.kind) {
     case Kind::undefined:
       return "u";
@@ -97,13 +104,14 @@ std::optional<std::string> hash_key(Value key, int depth) {
     case Kind::real:
       return number_key(key.real);
     case Kind::string:
-      return fmt::format("s{}", key.str().bytes());
+      return text_key(context, key.str().bytes());
     case Kind::list: {
       if (key.list().type != List::Type::tuple) return {};
       std::string all = "t";
       for (const Value& item : key.list().items) {
-        const auto one = hash_key(item, depth + 1);
+        const auto one = hash_key(context, item, depth + 1);
         if (!one || all.size() > 1 << 20) return {};
+        context.work_bytes(one->size());
         all += fmt::format("{}:{}", one->size(), *one);
       }
       return all;
@@ -113,19 +121,19 @@ std::optional<std::string> hash_key(Value key, int depth) {
   }
 }
 
-const Value* find(const Dict& dict, Value key) {
-  const auto hash = hash_key(key);
+const Value* find(Context& context, const Dict& dict, Value key) {
+  const auto hash = hash_key(context, key);
   const auto found = hash ? dict.index.find(*hash) : dict.index.end();
   return found == dict.index.end() ? nullptr : &dict.entries[found->second].second;
 }
 
-const Value* find(const Dict& dict, std::string_view key) {
-  const auto found = dict.index.find(fmt::format("s{}", key));
+const Value* find(Context& context, const Dict& dict, std::string_view key) {
+  const auto found = dict.index.find(text_key(context, key));
   return found == dict.index.end() ? nullptr : &dict.entries[found->second].second;
 }
 
 void insert(Context& context, Dict& dict, Value key, Value value) {
-  auto hash = hash_key(key);
+  auto hash = hash_key(context, key);
   if (!hash) context.fail("a {} cannot be the key of a dict", type_name(key));
   context.charge(2 * hash->size() + 128);
   const auto [place, is_new] = dict.index.try_emplace(std::move(*hash), dict.entries.size());
@@ -211,7 +219,7 @@ bool equal(Context& context, Value a, Value b, int depth) {
       const Dict &x = a.dict(), &y = b.dict();
       if (x.entries.size() != y.entries.size()) return false;
       for (const auto& [key, value] : x.entries) {
-        const Value* other = find(y, key);
+        const Value* other = find(context, y, key);
         if (!other || !equal(context, value, *other, depth + 1)) return false;
       }
       return true;
@@ -247,12 +255,12 @@ bool contains(Context& context, Value container, Value item) {
   if (container.is(Kind::string)) {
     if (item.is_undefined()) context.fail("{} is undefined", item.object ? item.str().bytes() : "a value");
     if (!item.is(Kind::string)) context.fail("'in' a str wants a str, found {}", type_name(item));
-    context.work_bytes(container.str().bytes().size());
-    return container.str().bytes().find(item.str().bytes()) != std::string::npos;
+    return find_text(context, container.str().bytes(), item.str().bytes()) != std::string::npos;
   }
   if (container.is(Kind::dict)) {
-    if (!hash_key(item)) context.fail("a {} cannot be the key of a dict", type_name(item));
-    return find(container.dict(), item) != nullptr;
+    const auto hash = hash_key(context, item);
+    if (!hash) context.fail("a {} cannot be the key of a dict", type_name(item));
+    return container.dict().index.contains(*hash);
   }
   for (Value v : iterate(context, container))
     if (equal(context, v, item)) return true;
@@ -326,7 +334,7 @@ std::string repr_text(std::string_view s) {
 
 void write_str(Context& context, Marked& out, Value v) {
   if (v.is(Kind::string)) {
-    context.charge(v.str().bytes().size());
+    context.charge(v.str().bytes().size() + v.str().value.input.size() * sizeof(Span));
     context.work_bytes(v.str().bytes().size());
     out.append(v.str().value);
   } else if (!v.is_undefined()) {
@@ -392,6 +400,20 @@ Str& to_str(Context& context, Value v) {
   Marked out;
   write_str(context, out, v);
   return make_string(context, std::move(out)).str();
+}
+
+size_t find_text(Context& context, std::string_view text, std::string_view what, size_t from) {
+  if (from > text.size()) return std::string_view::npos;
+  // glibc's memmem is linear, with a factor that grows up to 256 bytes of `what`.
+  const void* found = memmem(text.data() + from, text.size() - from, what.data(), what.size());
+  const size_t at = found ? static_cast<size_t>(static_cast<const char*>(found) - text.data()) : text.size();
+  context.work(1 + (at - from) / 64 * (1 + std::min<size_t>(what.size(), 256) / 32));
+  return found ? at : std::string_view::npos;
+}
+
+size_t find_last_text(Context& context, std::string_view text, std::string_view what) {
+  context.work(1 + text.size() / 64 * std::max<size_t>(what.size(), 1));
+  return text.rfind(what);
 }
 
 size_t byte_of(Context& context, const Str& s, size_t code_point) {

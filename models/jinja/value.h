@@ -116,9 +116,9 @@ Value make_list(Context&, std::vector<Value> items, List::Type type = List::Type
 Value make_undefined(Context&, std::string what);
 
 // Containers. A key that Python cannot hash is an error.
-std::optional<std::string> hash_key(Value key, int depth = 0);  // nothing when it has no hash
-const Value* find(const Dict&, Value key);
-const Value* find(const Dict&, std::string_view key);
+std::optional<std::string> hash_key(Context&, Value key, int depth = 0);  // nothing when it has no hash
+const Value* find(Context&, const Dict&, Value key);
+const Value* find(Context&, const Dict&, std::string_view key);
 void insert(Context&, Dict&, Value key, Value value);
 void push(Context&, List&, Value);
 
@@ -138,6 +138,10 @@ void write_repr(Context&, Marked& out, Value, int depth = 0);
 Str& to_str(Context&, Value);
 std::string format_real(double);
 std::string repr_text(std::string_view);  // of a string, for messages too
+
+// Where `what` begins in the text, at `from` or later: linear in both, and counted. npos: nowhere.
+size_t find_text(Context&, std::string_view text, std::string_view what, size_t from = 0);
+size_t find_last_text(Context&, std::string_view text, std::string_view what);
 
 // Slices of strings by code points.
 size_t byte_of(Context&, const Str&, size_t code_point);

@@ -67,7 +67,7 @@ def corpus():
         source = open(path, newline="").read()
         for name, input in conversations.items():
             yield os.path.basename(path)[:-6] + "/" + name, {
-                "template": source, "input": input, "own": {"bos_token": "<s>", "eos_token": "</s>"}}
+                "template": source, "input": {"tools": None, "documents": None, **input}, "own": {"bos_token": "<s>", "eos_token": "</s>"}}
 
 
 REFUSALS = ("not supported", "not known here", "fit into 64 bits", "not one of 64 bits", "cannot be printed", "not allowed")
