@@ -74,7 +74,7 @@ TEST_CASE("spindle devices lists what is there") {
 TEST_CASE("spindle tokenize reads standard input as it is") {
   const Output ids = spindle_command("tokenize --ids --bos </dev/null");
   CHECK(ids.code == 0);
-  CHECK(ids.out == "[1]\n");
+  CHECK(ids.out == "[0]\n");
   CHECK(spindle_command("tokenize --ids </dev/null").out == "[]\n");
   const std::string file = fmt::format("{}.test-{}.in", SPINDLE_EXECUTABLE, ::getpid());
   std::ofstream(file, std::ios::binary) << std::string("a\0\xFF\n'", 5);

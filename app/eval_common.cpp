@@ -51,6 +51,7 @@ std::unique_ptr<Session> open_session(const EvalFlags& flags, const Model& model
   SessionOptions options = model_flags.session();
   options.context = longest;
   options.logit_rows = logit_rows;
+  if (model.plan_rope(longest, choice.rope).method == RopeMethod::dynamic) n_slots = 1;  // follows one text
   options.n_slots = n_slots;
   options.rope = choice.rope;
   try {

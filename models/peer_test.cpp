@@ -37,56 +37,32 @@ struct Padded {
   }
 };
 
-// The model that ships computes the same with zeros beside its weights: 256 instead of 192 channels, 512
-// instead of 448 in the feed-forward layers, two groups of 4 heads instead of 3, and norms scaled. So every
-// format's blocks fit.
+// The model that ships computes the same with zeros beside its weights: 256 instead of 224 channels and 512
+// instead of 448 in the feed-forward layers, and norms scaled. So every format's blocks fit.
 std::vector<std::byte> padded_model() {
   const Gguf file = Gguf::open(SPINDLE_SOURCE_DIR "/models/pretrained/" SPINDLE_DEFAULT_MODEL);
-  constexpr uint64_t dim = 192, to_dim = 256, ffn = 448, to_ffn = 512, group = 96, to_group = 128;
+  constexpr uint64_t dim = 224, to_dim = 256, ffn = 448, to_ffn = 512;
   REQUIRE(file.get<uint32_t>("llama.embedding_length") == dim);
   REQUIRE(file.get<uint32_t>("llama.feed_forward_length") == ffn);
-  REQUIRE(file.get<uint32_t>("llama.attention.head_count") == 6);
   GgufWriter w;
   for (const GgufEntry& e : file.metadata()) {
     if (e.key == "llama.embedding_length") w.set(e.key, uint32_t{to_dim});
     else if (e.key == "llama.feed_forward_length") w.set(e.key, uint32_t{to_ffn});
-    else if (e.key == "llama.attention.head_count") w.set(e.key, uint32_t{8});
     else if (e.key == "llama.attention.layer_norm_rms_epsilon")
       w.set(e.key, file.get<float>(e.key) * static_cast<float>(dim) / to_dim);
     else if (e.key != "general.file_type") std::visit([&](const auto& v) { w.set(e.key, v); }, e.value);
   }
+  const auto padded = [](uint64_t size) { return size == dim ? to_dim : size == ffn ? to_ffn : size; };
   for (const GgufTensor& t : file.tensors()) {
     std::vector<std::byte> bytes(t.bytes);
     file.read_tensor(t, bytes);
     const std::vector<double> from = reference::decode(*find_dtype_by_gguf(t.type), bytes);
-    const auto ends = [&](const char* name) { return t.name.ends_with(std::string(name) + ".weight"); };
     const uint64_t k = t.dims[0], n = t.dims[1];
-    std::vector<float> to;
-    std::vector<uint64_t> dims = {to_dim, n};
-    if (ends("norm")) {
-      to = Padded{1, dim, 1, to_dim}.of(from, std::sqrt(static_cast<double>(dim) / to_dim));
-      dims = {to_dim};
-    } else if (ends("attn_q")) {  // [2 groups x 3 heads of 32, dim]
-      to.reserve(to_dim * to_dim);
-      for (uint64_t g = 0; g < 2; g++) {
-        const auto first = from.begin() + static_cast<ptrdiff_t>(g * group * dim);
-        const std::vector<float> part =
-            Padded{group, dim, to_group, to_dim}.of({first, first + static_cast<ptrdiff_t>(group * dim)});
-        to.insert(to.end(), part.begin(), part.end());
-      }
-      dims[1] = to_dim;
-    } else if (ends("attn_output")) {  // [dim, 2 groups x 3 heads of 32]
-      to.assign(to_dim * to_dim, 0);
-      for (uint64_t i = 0; i < dim; i++)
-        for (uint64_t j = 0; j < dim; j++)
-          to[i * to_dim + j / group * to_group + j % group] = static_cast<float>(from[i * dim + j]);
-      dims[1] = to_dim;
-    } else {
-      const uint64_t to_k = k == ffn ? to_ffn : to_dim;
-      dims = {to_k, ends("ffn_down") ? to_dim : n == ffn ? to_ffn : n};
-      to = Padded{n, k, dims[1], to_k}.of(from);
-    }
-    w.add_tensor(t.name, dims, to);
+    const bool is_norm = t.n_dims == 1;
+    const Padded shape{n, k, padded(n), padded(k)};
+    std::vector<uint64_t> dims{shape.to_k};
+    if (!is_norm) dims.push_back(shape.to_n);
+    w.add_tensor(t.name, dims, shape.of(from, is_norm ? std::sqrt(static_cast<double>(dim) / to_dim) : 1));
   }
   return w.finish();
 }
@@ -96,8 +72,8 @@ struct Greedy {
   std::vector<size_t> ends;     // of the text, after each token
   std::vector<double> margins;  // of each token's logit over the next best
 };
-Greedy continue_greedily(const Model& model) {
-  Session session(model, {.context = 128, .k_type = DType::f32, .v_type = DType::f32});
+Greedy continue_greedily(const Model& model, size_t n_tokens = kTokens) {
+  Session session(model, {.context = 256, .k_type = DType::f32, .v_type = DType::f32});
   const std::vector<int> ids = model.tokenizer().encode(kPrompt);
   const int slot = session.open({.temperature = 0});
   std::vector<float> logits;
@@ -107,7 +83,7 @@ Greedy continue_greedily(const Model& model) {
   Detokenizer detokenizer(model.tokenizer());
   detokenizer.skip(ids);
   Greedy g;
-  while (g.ends.size() < kTokens) {
+  while (g.ends.size() < n_tokens) {
     const auto best = std::ranges::max_element(logits);
     const float most = *best;
     const auto id = static_cast<int>(best - logits.begin());
@@ -128,6 +104,24 @@ std::string output_of(const std::string& command, int* status) {
   for (size_t n; (n = fread(buffer, 1, sizeof buffer, pipe)) > 0;) text.append(buffer, n);
   *status = pclose(pipe);
   return text;
+}
+
+// The peer's greedy text.
+std::string peer_text(const char* complete, const std::string& file, size_t n_tokens, const std::string& log,
+                      int* status) {
+  return output_of(
+      fmt::format("{} -m {} -p '{}' -n {} --temp 0 -no-cnv --no-display-prompt --device none -t 2 -c 256 "
+                  "-ctk f32 -ctv f32 -fa off --no-warmup 2>{} </dev/null",
+                  complete, file, kPrompt, n_tokens, log),
+      status);
+}
+
+// Tokens whose text is the same.
+size_t same_tokens(const Greedy& ours, const std::string& theirs) {
+  size_t same = 0;
+  while (same < ours.ends.size() && theirs.substr(0, ours.ends[same]) == ours.text.substr(0, ours.ends[same]))
+    same++;
+  return same;
 }
 
 // A folder that goes with its files.
@@ -186,15 +180,9 @@ TEST_CASE("files that a peer quantised run, and their greedy text is the peer's"
     if (status != 0) continue;
     const Model model(device(), out);
     const Greedy ours = continue_greedily(model);
-    const std::string theirs = output_of(
-        fmt::format("{} -m {} -p '{}' -n {} --temp 0 -no-cnv --no-display-prompt --device none -t 2 -c 128 "
-                    "-ctk f32 -ctv f32 -fa off --no-warmup 2>{} </dev/null",
-                    complete, out, kPrompt, kTokens, log),
-        &status);
+    const std::string theirs = peer_text(complete, out, kTokens, log, &status);
     CHECK(status == 0);
-    size_t same = 0;  // tokens whose text is
-    while (same < kTokens && theirs.substr(0, ours.ends[same]) == ours.text.substr(0, ours.ends[same]))
-      same++;
+    const size_t same = same_tokens(ours, theirs);
     const double margin = same < kTokens ? ours.margins[same] : 0;
     std::string types;
     const Gguf made = Gguf::open(out);
@@ -216,5 +204,33 @@ TEST_CASE("files that a peer quantised run, and their greedy text is the peer's"
     CAPTURE(type);
     CHECK_THROWS_WITH_AS(Model(device(), out), doctest::Contains("is not supported; supported are: f32, f16"),
                          Error);
+  }
+}
+
+TEST_CASE("files that ship continue a text as a peer continues it") {
+  const char* complete = std::getenv("SPINDLE_PEER_COMPLETE");
+  if (!complete) {
+    fmt::print(stderr, "SKIPPED: a peer's text: name llama-completion in SPINDLE_PEER_COMPLETE\n");
+    return;
+  }
+  constexpr size_t n_tokens = 100;
+  const Folder folder;
+  DeviceOptions options = DeviceOptions::from_environment();
+  options.precision_f32 = true;
+  Device f32(options);
+  for (const auto& entry : std::filesystem::directory_iterator(SPINDLE_SOURCE_DIR "/models/pretrained")) {
+    const std::string file = entry.path();
+    if (!file.ends_with(".gguf")) continue;
+    if (Gguf::open(file).get<std::string>("general.architecture") != "llama") continue;
+    CAPTURE(file);
+    int status = 0;
+    const std::string theirs = peer_text(complete, file, n_tokens, folder.path / "log", &status);
+    CHECK(status == 0);
+    const Greedy ours = continue_greedily(Model(f32, file), n_tokens);
+    const size_t same = same_tokens(ours, theirs);
+    const double margin = same < n_tokens ? ours.margins[same] : 0;
+    fmt::print("  peer: {}: {} of {} tokens the same{}\n", entry.path().filename().string(), same, n_tokens,
+               same < n_tokens ? fmt::format(", then a margin of {:.3f}", margin) : "");
+    CHECK_MESSAGE((same == n_tokens || margin < kMargin), "\n ours:   ", ours.text, "\n theirs: ", theirs);
   }
 }

@@ -11,12 +11,14 @@
 #include <fstream>
 #include <map>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <regex>
 #include <set>
 #include <sstream>
 
 #include "models/session.h"
 #include "tests/device.h"
+#include "tests/reference_model.h"
 
 using namespace spindle;
 using namespace spindle::test;
@@ -82,6 +84,42 @@ TEST_CASE("the models that ship are those that their cards describe") {
     CHECK(std::to_string(std::filesystem::file_size(folder / file)) == bytes);
   }
   for (const std::string& file : files) FAIL_CHECK(file << " has no card");
+}
+
+// train/expect.py made the numbers.
+TEST_CASE("the models that ship give the probabilities that PyTorch gives") {
+  const std::filesystem::path folder = SPINDLE_SOURCE_DIR "/models/pretrained";
+  std::ifstream in(folder / "logs/expected.json");
+  const nlohmann::json expected = nlohmann::json::parse(in);
+  std::stringstream text;
+  text << std::ifstream(folder / expected["text"].get<std::string>()).rdbuf();
+  const uint32_t n = expected["tokens"];
+  DeviceOptions options = DeviceOptions::from_environment();
+  options.precision_f32 = true;
+  Device f32(options);
+  for (const auto& [file, values] : expected["log_probabilities"].items()) {
+    CAPTURE(file);
+    if (quick() && file != SPINDLE_DEFAULT_MODEL && file.find("t5bias") == std::string::npos &&
+        file.find("sinusoidal") == std::string::npos)
+      continue;
+    const Model model(f32, folder / file);
+    std::vector<int> ids = model.tokenizer().encode(text.str());
+    ids.resize(n);
+    Session session(model, {.context = n, .logit_rows = 64, .k_type = DType::f32, .v_type = DType::f32});
+    std::vector<double> log_probabilities(n - 1);
+    const int slot = session.open();
+    session.prefill(slot, ids,
+                    {.sample = false, .on_logits = [&](uint32_t row, std::span<const float> logits) {
+                       if (row + 1 < n)
+                         log_probabilities[row] = log_softmax(logits)[static_cast<size_t>(ids[row + 1])];
+                     }});
+    double worst = 0;
+    for (size_t i = 0; i < values.size(); i++)
+      worst = std::max(worst, std::abs(log_probabilities[expected["positions"][i].get<size_t>()] -
+                                       values[i].get<double>()));
+    fmt::print("  {}: largest difference of a log-probability {:.2g}\n", file, worst);
+    CHECK(worst <= 2e-3);
+  }
 }
 
 TEST_CASE("the model that ships writes words") {
