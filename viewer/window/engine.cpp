@@ -382,6 +382,8 @@ void Engine::loop() {
       doing_ = Doing::nothing;
     } catch (const std::exception& e) {
       error_ = e.what();
+      const auto* known = dynamic_cast<const Error*>(&e);
+      error_kind_ = known ? known->kind() : ErrorKind::runtime;
       doing_ = Doing::nothing;
       left_ = 0;
       jobs_.clear();

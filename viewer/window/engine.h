@@ -46,6 +46,7 @@ struct RatePoint {
 struct Snapshot {
   Doing doing = Doing::nothing;
   std::string error;  // of the last command; empty
+  ErrorKind error_kind = ErrorKind::runtime;
   uint32_t done = 0, all = 0;
   std::vector<MapToken> tokens;
   uint32_t n_prompt = 0;
@@ -186,6 +187,7 @@ class Engine {
   std::vector<RatePoint> rates_;
   std::vector<Timing> timings_;
   std::string error_;
+  ErrorKind error_kind_ = ErrorKind::runtime;
   std::shared_ptr<const std::vector<float>> logits_;
   std::map<std::string, Job> jobs_;
   std::optional<RowWant> row_done_;

@@ -166,6 +166,7 @@ void Engine::publish(bool everything) {
   Snapshot& p = *made;
   p.doing = doing_;
   p.error = error_;
+  p.error_kind = error_kind_;
   p.done = done_;
   p.all = all_;
   p.map_ms = map_ms_;

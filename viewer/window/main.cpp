@@ -116,7 +116,7 @@ struct Viewer {
         write_png(shot.path, size.x > 0 ? all.cut(at(shot.box.from.x), at(shot.box.from.y), at(size.x + 1),
                                                   at(size.y + 1))
                                         : all);
-        ui.notice = fmt::format("saved {}", shot.path);
+        ui.notice = fmt::format("saved {}", std::filesystem::path(shot.path).filename().string());
       } catch (const Error& e) {
         ui.notice = e.what();
       }
@@ -174,7 +174,7 @@ void run_headless(const Flags& flags, const DeviceOptions& options) {
   if (flags.times)
     say("frame: drawing at most {:.2f} ms, pieces of maps at most {:.2f} ms, {} pieces",
         static_cast<double>(s.most_frame_ns) / 1e6, s.now->most_map_ms, s.now->n_pieces);
-  require(s.now->error.empty(), "{}", s.now->error);
+  require(s.now->error.empty(), s.now->error_kind, "{}", s.now->error);
   check_validation(viewer.device, options);
 }
 

@@ -33,7 +33,8 @@ void Ui::write_text(const std::string& path, const std::string& text) {
   std::ofstream out(path, std::ios::binary);
   out << text;
   out.close();
-  notice = out ? fmt::format("saved {}", path) : fmt::format("{}: cannot be written", path);
+  notice = out ? fmt::format("saved {}", std::filesystem::path(path).filename().string())
+               : fmt::format("{}: cannot be written", path);
 }
 
 void Ui::will_show(const std::string& text) {

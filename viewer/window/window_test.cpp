@@ -106,7 +106,7 @@ TEST_CASE("window: a scripted session shows every panel, the same each time") {
     if (entry.path().extension() == ".png") CHECK(pictures.insert(a).second);  // no two alike
     files++;
   }
-  CHECK(files == 19);
+  CHECK(files == 17);
 
   // The first curve is the model's own: 2 pi base^(2 t / n) of 32 elements.
   std::ifstream csv(folder.path / "a" / "rotary.wavelengths.csv");
