@@ -1,4 +1,5 @@
-// Ctrl-C: the first one asks to stop, a second within 2 seconds ends the program with exit code 130.
+// Ctrl-C: the first one asks to stop, a second within 2 seconds ends the program with exit code 130. However
+// the program is ended, a terminal is left as it was.
 #ifndef SPINDLE_APP_INTERRUPT_H
 #define SPINDLE_APP_INTERRUPT_H
 

@@ -36,7 +36,7 @@ struct LineReader::Editor {
           return self->prompt.data();
         });
     el_set(edit, EL_EDITOR, "emacs");
-    el_set(edit, EL_HIST, history, ::history);
+    el_set(edit, EL_HIST, ::history, history);
     el_set(edit, EL_GETCFN, &get_character);
   }
   ~Editor() {
