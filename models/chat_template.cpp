@@ -39,6 +39,8 @@ Chosen choose(const std::map<std::string, std::string>& templates, const std::st
   require(!choice.empty(), ErrorKind::usage,
           "{}: the file has no chat template: give one with --chat-template FILE or NAME (names: {})", file,
           names(templates));
+  if (choice.find("{{") != choice.npos || choice.find("{%") != choice.npos)
+    return {"--chat-template", choice};
   if (choice == "chatml") return {"chat template 'chatml'", std::string(kChatMl)};
   std::error_code ignored;
   require(std::filesystem::is_regular_file(choice, ignored), ErrorKind::usage,
@@ -79,7 +81,8 @@ std::map<std::string, std::string> read_chat_templates(const Gguf& file) {
     const std::string_view key = entry.key;
     if (!key.starts_with(kKey) || (key.size() > kKey.size() && key[kKey.size()] != '.')) continue;
     const auto* source = std::get_if<std::string>(&entry.value);
-    if (source) templates[std::string(key.substr(std::min(key.size(), kKey.size() + 1)))] = *source;
+    if (source && !source->empty())
+      templates[std::string(key.substr(std::min(key.size(), kKey.size() + 1)))] = *source;
   }
   return templates;
 }
@@ -95,13 +98,16 @@ ChatTemplate::ChatTemplate(const Tokenizer& tokenizer, const std::string& name, 
     : ChatTemplate(tokenizer, {{"", std::string(source)}}, "", name) {}
 
 ChatPrompt ChatTemplate::render(const nlohmann::ordered_json& messages,
-                                const nlohmann::ordered_json& variables, bool add_generation_prompt) const {
+                                const nlohmann::ordered_json& variables, bool add_generation_prompt,
+                                std::function<bool()> stop) const {
   nlohmann::ordered_json input = variables.is_object() ? variables : nlohmann::ordered_json::object();
   input["messages"] = messages;
+  for (const char* name : {"tools", "documents"})  // None, as transformers has it: defined
+    if (!input.contains(name)) input[name] = nullptr;
   make_sound(input);
   const nlohmann::ordered_json own = {
       {"bos_token", bos_}, {"eos_token", eos_}, {"add_generation_prompt", add_generation_prompt}};
-  jinja::Marked text = template_.render(input, own);
+  jinja::Marked text = template_.render(input, own, {}, std::move(stop));
   ChatPrompt prompt{std::move(text.text), {}};
   for (const jinja::Span& s : text.input) prompt.literal.push_back({s.begin, s.end});
   return prompt;

@@ -12,7 +12,8 @@
 
 namespace spindle {
 
-// A file's templates by name; "" is `tokenizer.chat_template`, the others are `tokenizer.chat_template.NAME`.
+// A file's templates by name, without empty ones; "" is `tokenizer.chat_template`, the others are
+// `tokenizer.chat_template.NAME`.
 std::map<std::string, std::string> read_chat_templates(const Gguf& file);
 
 struct ChatPrompt {
@@ -22,16 +23,18 @@ struct ChatPrompt {
 
 class ChatTemplate {
  public:
-  // `choice`: "" for the file's own, the name of a variant in the file, "chatml", or the path of a template.
-  // `file` is for errors. Throws ErrorKind::usage where there is no template to be had.
+  // `choice`: "" for the file's own, the name of a variant in the file, "chatml", the path of a template, or
+  // a template itself: a text with {{ or {%. `file` is for errors. Throws ErrorKind::usage where there is no
+  // template to be had.
   ChatTemplate(const Tokenizer& tokenizer, const std::map<std::string, std::string>& templates,
                const std::string& choice, const std::string& file);
   ChatTemplate(const Tokenizer& tokenizer, const std::string& name, std::string_view source);
 
   // `messages`: [{"role", "content", ...}]; `variables`: tools, documents and what else the template reads.
   // Bytes that are no UTF-8 become U+FFFD. Throws ErrorKind::usage for what the template itself refuses.
+  // `stop` is asked now and then; true ends the work with ErrorKind::interrupted.
   ChatPrompt render(const nlohmann::ordered_json& messages, const nlohmann::ordered_json& variables,
-                    bool add_generation_prompt = true) const;
+                    bool add_generation_prompt = true, std::function<bool()> stop = {}) const;
   // With BOS where the file wants one and the text has none.
   std::vector<int> encode(const ChatPrompt& prompt) const;
 

@@ -163,7 +163,7 @@ Config read_config(const Gguf& file) {
   const Reader read(file, prefix);
   c.n_layers = read.integer("block_count", 1, 4096);
   c.dim = read.integer("embedding_length", 1, 1 << 20);
-  c.context_length = read.integer("context_length", 1, 1u << 31);
+  c.context_length = read.integer("context_length", 1, 1u << 30);
   c.n_heads = read.by_layer("attention.head_count", c.n_layers, 1, 4096);
   c.n_kv_heads = read.has("attention.head_count_kv")
                      ? read.by_layer("attention.head_count_kv", c.n_layers, 1, 4096)

@@ -67,13 +67,23 @@ KvCache::KvCache(Device& device, std::vector<uint32_t> n_kv_heads, uint32_t head
   bands_.resize(p.n_bands());
   const uint64_t needed = bytes_needed(device.caps(), n_kv_heads_, head_dim, options),
                  free = device.free_bytes();
-  require(free == 0 || needed <= free, ErrorKind::out_of_memory,
-          "a cache of {} positions for {} sequences needs {:.1f} GiB, {:.1f} free: try -c {} or -ctk q8_0 "
-          "-ctv q8_0",
-          options.context, options.n_slots, static_cast<double>(needed) / (1 << 30),
-          static_cast<double>(free) / (1 << 30),
-          static_cast<uint64_t>(0.9 * static_cast<double>(options.context) * static_cast<double>(free) /
-                                static_cast<double>(needed)));
+  if (free != 0 && needed > free) {
+    std::string advice =
+        fmt::format("-c {}", static_cast<uint64_t>(0.9 * static_cast<double>(options.context) *
+                                                   static_cast<double>(free) / static_cast<double>(needed)));
+    for (DType type : kCacheTypes) {  // a head that fills no block of a type gains nothing by it
+      KvCacheOptions smaller = options;
+      smaller.k_type = smaller.v_type = type;
+      const uint64_t less = bytes_needed(device.caps(), n_kv_heads_, head_dim, smaller);
+      if (less >= needed || less > free) continue;
+      advice += fmt::format(" or -ctk {0} -ctv {0}", info(type).name);
+      break;
+    }
+    fail(ErrorKind::out_of_memory,
+         "a cache of {} positions for {} sequences needs {:.1f} GiB, {:.1f} free: try {}", options.context,
+         options.n_slots, static_cast<double>(needed) / (1 << 30), static_cast<double>(free) / (1 << 30),
+         advice);
+  }
   page_table_buffer_ = Buffer(device, uint64_t{4} * options.n_slots * p.pages, Memory::shared, "page table");
   page_table_ = Tensor(page_table_buffer_, DType::u32, options.n_slots, p.pages);
   std::ranges::fill(page_table_.host<uint32_t>(), 0u);

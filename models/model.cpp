@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "models/chat_template.h"
+#include "models/utf8.h"
 #include "runtime/error.h"
 #include "shaders/weight/weight.h"
 
@@ -85,14 +86,18 @@ std::vector<Layer> layers_of(const Architecture& architecture, const Config& con
 
 Config load_config(const Gguf& file) {
   const char* key = "general.architecture";
+  const std::string name = file.get_or<std::string>(key, "");
   const Architecture& architecture = [&]() -> const Architecture& {
     try {
-      return get_architecture(file.get_or<std::string>(key, ""));
+      return get_architecture(name);
     } catch (const Error& e) {
       if (file.has(key)) file.fail_value(key, e.what());
       fail(ErrorKind::model_file, "{}: key '{}' is missing: {}", file.file(), key, e.what());
     }
   }();
+  const char* type = "general.type";  // "adapter", "mmproj", "imatrix", ... have no model to run
+  if (const std::string found = file.get_or<std::string>(type, "model"); found != "model")
+    file.fail_value(type, fmt::format("found '{}', allowed 'model'", printable(found)));
   Config config = read_config(file);
   const GgufTensor& embedding = file.get_tensor(architecture.ends(config).token_embedding + ".weight");
   require(embedding.dims[1] >= 1 && embedding.dims[1] <= 1u << 24, ErrorKind::model_file,

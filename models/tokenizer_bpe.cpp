@@ -179,13 +179,19 @@ void Bpe::read_merges(const Gguf& file, Vocabulary& vocabulary, bool required) {
 void Bpe::find_bytes(Vocabulary& vocabulary) {
   letters_.fill(kNoToken);
   int n_lost = 0, first_lost = 0;
+  // Some files call the end of the text their unknown token: a stray byte would end the prompt's meaning.
+  const auto is_unknown = [&](int id) {
+    return vocabulary.types[id] != TokenType::control &&
+           !std::binary_search(vocabulary.end_ids.begin(), vocabulary.end_ids.end(), id);
+  };
+  const int unknown = vocabulary.unknown && is_unknown(*vocabulary.unknown) ? *vocabulary.unknown : kNoToken;
   for (int byte = 0; byte < 256; byte++) {
     const char c = static_cast<char>(byte);
     const auto at = static_cast<size_t>(byte);
     const auto tagged = vocabulary.find(fmt::format("<0x{:02X}>", byte));
     if (!rules_.plain) letters_[at] = symbol_of(vocabulary, in_letters({&c, 1}));
     const bool is_token = letters_[at] >= 0 && letters_[at] < vocabulary.n_tokens();
-    fallback_[at] = is_token ? letters_[at] : tagged ? *tagged : vocabulary.unknown.value_or(kNoToken);
+    fallback_[at] = is_token ? letters_[at] : tagged ? *tagged : unknown;
     if (fallback_[at] == kNoToken && n_lost++ == 0) first_lost = byte;
   }
   if (n_lost > 0)

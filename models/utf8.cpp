@@ -44,6 +44,16 @@ bool is_utf8(std::string_view text) {
   return true;
 }
 
+// What changes the direction of text around it, so that a line reads as something else: U+200E, U+200F,
+// U+202A to U+202E, U+2066 to U+2069 (Unicode's annex 9).
+static bool turns(std::string_view character) {
+  if (character.size() != 3 || !character.starts_with('\xE2')) return false;
+  const auto second = static_cast<unsigned char>(character[1]),
+             third = static_cast<unsigned char>(character[2]);
+  return second == 0x80 ? third == 0x8E || third == 0x8F || (third >= 0xAA && third <= 0xAE)
+                        : second == 0x81 && third >= 0xA6 && third <= 0xA9;
+}
+
 std::string printable(std::string_view text, size_t most) {
   std::string out;
   size_t at = 0;
@@ -55,7 +65,7 @@ std::string printable(std::string_view text, size_t most) {
     // C1 controls are C2 80 to C2 9F: a terminal may obey them as well.
     const bool control = first < 0x20 || first == 0x7F ||
                          (first == 0xC2 && part.size() == 2 && static_cast<unsigned char>(part[1]) < 0xA0);
-    if (step.kind == Utf8Step::Kind::valid && !control) out += part;
+    if (step.kind == Utf8Step::Kind::valid && !control && !turns(part)) out += part;
     else
       for (char c : part) out += fmt::format("\\x{:02X}", static_cast<unsigned char>(c));
     at += step.bytes;
