@@ -1,5 +1,6 @@
 // `spindle chat`: a conversation through the model's chat template. Standard output carries the replies
 // alone.
+#include <fmt/ranges.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -26,7 +27,7 @@ struct Flags {
   SamplingFlags sampling;
   std::string system, prompt, chat_template, variables;
   int n = -1;
-  bool single_turn = false;
+  bool single_turn = false, verbose_prompt = false;
 };
 
 constexpr const char* kHelp =
@@ -50,17 +51,14 @@ ordered_json message(const char* role, const std::string& text) {
 
 class Chat {
  public:
-  Chat(const Flags& flags, const Model& model)
+  Chat(const Flags& flags, ordered_json variables, const Model& model)
       : model_(model),
         template_(model.tokenizer(), model.chat_templates(), flags.chat_template, flags.model.file()),
         session_(model, flags.model.session()),
         sampling_(flags.sampling.resolve()),
-        most_(flags.n < 0 ? UINT32_MAX : static_cast<uint32_t>(flags.n)) {
-    if (!flags.variables.empty()) {
-      variables_ = ordered_json::parse(flags.variables, nullptr, false);
-      require(variables_.is_object(), ErrorKind::usage,
-              "--chat-template-kwargs: expected a JSON object, found {}", printable(flags.variables));
-    }
+        most_(flags.n < 0 ? UINT32_MAX : static_cast<uint32_t>(flags.n)),
+        verbose_prompt_(flags.verbose_prompt),
+        variables_(std::move(variables)) {
     set_system(flags.system);
     slot_ = session_.open(sampling_);
     if (sampling_.temperature > 0) say("seed    {}", sampling_.seed);
@@ -77,7 +75,8 @@ class Chat {
     if (!text.empty()) messages_.insert(messages_.begin(), message("system", text));
   }
   size_t n_system() const { return !messages_.empty() && messages_[0]["role"] == "system"; }
-  bool undo();  // the last message of the user and what came after it
+  bool undo();                      // the last message of the user and what came after it
+  std::vector<int> prompt() const;  // the conversation through the template
   void reply();
   std::string generate(std::span<const int> ids, double start);
   void save(const std::string& path) const;
@@ -88,8 +87,9 @@ class Chat {
   Session session_;
   Sampling sampling_;
   uint32_t most_;
+  bool verbose_prompt_;
   int slot_ = 0;
-  ordered_json messages_ = ordered_json::array(), variables_ = ordered_json::object();
+  ordered_json messages_ = ordered_json::array(), variables_;
 };
 
 std::string rate(uint64_t tokens, double seconds) {
@@ -117,8 +117,14 @@ void Chat::converse(const std::string& text) {
   const size_t n = messages_.size();
   try {
     reply();
+  } catch (const Error& e) {
+    if (e.kind() != ErrorKind::interrupted) {
+      messages_.erase(n - 1);  // the conversation is what it was
+      throw;
+    }
+    CatchInterrupts::take();
   } catch (...) {
-    messages_.erase(n - 1);  // the conversation is what it was
+    messages_.erase(n - 1);
     throw;
   }
   if (messages_.size() == n) {
@@ -127,11 +133,31 @@ void Chat::converse(const std::string& text) {
   }
 }
 
+// As it is, but for what a terminal would obey.
+std::string printable_lines(std::string_view text) {
+  std::string out;
+  while (true) {
+    const size_t end = std::min(text.find('\n'), text.size());
+    out += printable(text.substr(0, end), SIZE_MAX);
+    if (end == text.size()) return out;
+    out += '\n';
+    text.remove_prefix(end + 1);
+  }
+}
+
+std::vector<int> Chat::prompt() const {
+  const ChatPrompt prompt = template_.render(messages_, variables_, true, &CatchInterrupts::requested);
+  require(!prompt.text.empty(), ErrorKind::usage,
+          "the chat template makes an empty text of this conversation: it drops the messages");
+  if (verbose_prompt_) say("{}", printable_lines(prompt.text));
+  return template_.encode(prompt);
+}
+
 // Appends the reply, if any came.
 void Chat::reply() {
   const double start = now_seconds();
   CatchInterrupts::take();
-  const std::vector<int> ids = template_.encode(template_.render(messages_, variables_));
+  const std::vector<int> ids = prompt();
   require(!ids.empty(), ErrorKind::usage, "the chat template makes an empty prompt of this conversation");
   require(ids.size() < session_.context(), ErrorKind::usage,
           "the conversation has {} tokens, the context {}: try -c {} or more, /undo, or /clear", ids.size(),
@@ -254,44 +280,62 @@ bool Chat::take(const std::string& text) {
   return true;
 }
 
-// A message of one line, or of several: lines that end with \, or between two """.
+// A message of one line, or of several: lines that end with \, or between two """, which may stand alone.
 LineReader::Result read_message(LineReader& reader, std::string& text) {
-  text.clear();
+  constexpr std::string_view quotes = "\"\"\"";
+  std::vector<std::string> lines;
   std::string line;
   bool quoted = false;
-  for (bool first = true;; first = false) {
+  for (bool first = true, more = true; more; first = false) {
     const LineReader::Result result = reader.read(first ? "> " : ". ", line);
-    if (result == LineReader::Result::interrupted) return result;
-    if (result == LineReader::Result::end) return first ? result : LineReader::Result::line;
-    constexpr std::string_view quotes = "\"\"\"";
-    if (first && line.starts_with(quotes)) {
+    if (result == LineReader::Result::interrupted || (first && result == LineReader::Result::end))
+      return result;
+    if (result == LineReader::Result::end) break;
+    const bool opens = first && line.starts_with(quotes);
+    if (opens) {
       quoted = true;
       line.erase(0, quotes.size());
-    } else if (!first) {
-      text += '\n';
     }
-    if (quoted && line.ends_with(quotes)) {
-      text += line.substr(0, line.size() - quotes.size());
-      return LineReader::Result::line;
-    }
-    const bool goes_on = !quoted && line.ends_with('\\');
-    if (goes_on) line.pop_back();
-    text += line;
-    if (!quoted && !goes_on) return LineReader::Result::line;
+    const bool closes = quoted && line.ends_with(quotes);
+    if (closes) line.resize(line.size() - quotes.size());
+    more = quoted ? !closes : line.ends_with('\\');
+    if (more && !quoted) line.pop_back();
+    if (!line.empty() || !(opens || closes)) lines.push_back(line);
   }
+  text = fmt::format("{}", fmt::join(lines, "\n"));
+  return LineReader::Result::line;
+}
+
+ordered_json read_variables(const std::string& text) {
+  if (text.empty()) return ordered_json::object();
+  ordered_json variables = ordered_json::parse(text, nullptr, false);
+  require(variables.is_object(), ErrorKind::usage, "--chat-template-kwargs: expected a JSON object, found {}",
+          printable(text));
+  return variables;
+}
+
+// Throws where the file cannot chat, before anything is loaded.
+void require_chats(const Gguf& file, const Flags& flags) {
+  const Tokenizer tokenizer(file);
+  constexpr const char* key = "tokenizer.chat_template";
+  if (flags.chat_template.empty() && file.has(key)) file.get<std::string>(key);  // or it is no string
+  const ChatTemplate parsed(tokenizer, read_chat_templates(file), flags.chat_template, file.file());
 }
 
 void chat(const Flags& flags) {
   std::setlocale(LC_CTYPE, "C.UTF-8");
   require(flags.n != 0, ErrorKind::usage, "-n 0: a reply has one token or more; -1: until it ends");
+  ordered_json variables = read_variables(flags.variables);
+  Gguf file = Gguf::open(flags.model.file());
+  require_chats(file, flags);
   Device device(flags.device.options());
+  flags.model.require_fits(file, device);
   Progress loading("loading");
-  const Model model(device, flags.model.file(),
-                    [&](uint64_t done, uint64_t all) { loading.update(done, all); });
+  const Model model(device, std::move(file), [&](uint64_t done, uint64_t all) { loading.update(done, all); });
   loading.finish();
   describe(model);
   const CatchInterrupts catching;
-  Chat talk(flags, model);
+  Chat talk(flags, std::move(variables), model);
   LineReader reader;
   if (reader.is_terminal()) say("/help lists the commands");
   if (!flags.prompt.empty()) talk.converse(flags.prompt);
@@ -320,14 +364,18 @@ void chat(const Flags& flags) {
 void add_chat(CLI::App& app) {
   auto flags = std::make_shared<Flags>();
   CLI::App* command = app.add_subcommand("chat", "talk, by the model's chat template");
-  command->add_option("--system", flags->system, "-sys: the system message");
+  command->add_option("--system", flags->system, "the system message");
   command->add_option("-p,--prompt", flags->prompt, "the first message");
   command->add_option("-n,--predict", flags->n, "most tokens of a reply; -1: until it ends")
       ->capture_default_str();
-  command->add_flag("--single-turn", flags->single_turn, "-st: end after one reply");
+  command->add_flag("--single-turn", flags->single_turn, "end after one reply");
+  command->add_flag("--verbose-prompt", flags->verbose_prompt,
+                    "show what the template makes of the conversation, on standard error");
+  command->add_flag_function(
+      "--conversation,--jinja", [](int64_t) {}, "nothing: a chat always is so; as llama.cpp's");
   command
       ->add_option("--chat-template,--chat-template-file", flags->chat_template,
-                   "a file with a template, a named one of the model's, or chatml")
+                   "a file with a template, a named one of the model's, chatml, or a template with {{ or {%")
       ->envname("SPINDLE_CHAT_TEMPLATE");
   command->add_option("--chat-template-kwargs", flags->variables,
                       "more variables of the template, a JSON object: {\"enable_thinking\": false}");

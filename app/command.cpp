@@ -128,14 +128,14 @@ void ModelFlags::add(CLI::App& command) {
       ->capture_default_str()
       ->transform(as_count())
       ->check(in_range(1, 1 << 30));
-  group->add_option("--ubatch-size", ubatch, "-ub: prompt tokens of one step, the prefill chunk")
+  group->add_option("--ubatch-size", ubatch, "prompt tokens of one step, the prefill chunk")
       ->capture_default_str()
       ->transform(as_count())
       ->check(in_range(1, 1 << 30));
-  group->add_option("--cache-type-k", k_type, "-ctk: keys in the cache")
+  group->add_option("--cache-type-k", k_type, "keys in the cache")
       ->capture_default_str()
       ->check(CLI::IsMember(cache_type_names()));
-  group->add_option("--cache-type-v", v_type, "-ctv: values in the cache")
+  group->add_option("--cache-type-v", v_type, "values in the cache")
       ->capture_default_str()
       ->check(CLI::IsMember(cache_type_names()));
   group->add_option(
@@ -194,10 +194,14 @@ Target::Target(const DeviceFlags& flags) {
   }
 }
 
-Gguf ModelFlags::open(const Device& device) const {
-  Gguf opened = Gguf::open(file());
+void ModelFlags::require_fits(const Gguf& opened, const Device& device) const {
   const MemoryPlan plan(device.caps(), opened);
   plan.require_fits(session(), device.free_bytes(), device.info().name);
+}
+
+Gguf ModelFlags::open(const Device& device) const {
+  Gguf opened = Gguf::open(file());
+  require_fits(opened, device);
   return opened;
 }
 

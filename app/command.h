@@ -39,9 +39,15 @@ struct ModelFlags {
   void add(CLI::App& command);
   std::string file() const;  // --model, or the model that ships
   SessionOptions session() const;
-  // The file, when it and a session with these options fit into what the device has free.
-  Gguf open(const Device& device) const;
+  // Throws unless the file and a session with these options fit into what the device has free.
+  void require_fits(const Gguf& opened, const Device& device) const;
+  Gguf open(const Device& device) const;  // the file, if it fits
 };
+
+// llama.cpp's short options of more than one letter, which the option parser would take apart.
+inline constexpr std::pair<const char*, const char*> kShortOptions[] = {
+    {"-ub", "--ubatch-size"}, {"-ctk", "--cache-type-k"}, {"-ctv", "--cache-type-v"}, {"-dev", "--device"},
+    {"-sys", "--system"},     {"-st", "--single-turn"},   {"-cnv", "--conversation"}};
 
 // Validators of options that turn "48k" into 49152, and "7.5GiB", "512M" or "4096" into bytes.
 CLI::Validator as_count();

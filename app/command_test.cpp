@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "tests/bad_files.h"
 #include "tests/command_line.h"
 #include "tests/shared_data.h"
 
@@ -79,6 +80,7 @@ TEST_CASE("spindle tokenize reads standard input as it is") {
   const std::string file = fmt::format("{}.test-{}.in", SPINDLE_EXECUTABLE, ::getpid());
   std::ofstream(file, std::ios::binary) << std::string("a\0\xFF\n'", 5);
   const Output pieces = spindle_command(fmt::format("tokenize <'{}'", file));
+  CHECK(spindle_command(fmt::format("tokenize '{}'", file)).out == pieces.out);
   const auto list = nlohmann::json::parse(spindle_command(fmt::format("tokenize --ids <'{}'", file)).out);
   std::remove(file.c_str());
   CHECK(pieces.code == 0);
@@ -86,6 +88,8 @@ TEST_CASE("spindle tokenize reads standard input as it is") {
     CHECK(pieces.out.find(part) != std::string::npos);
   CHECK(static_cast<long>(list.size()) == std::count(pieces.out.begin(), pieces.out.end(), '\n'));
   check_error("tokenize -m /no/such/file.gguf </dev/null", 3, "/no/such/file.gguf");
+  check_error("tokenize /no/such/file", 2, "/no/such/file: cannot be read");
+  check_error("tokenize /", 2, "/: is a directory");
 }
 
 TEST_CASE("errors are one line with an exit code") {
@@ -105,6 +109,9 @@ TEST_CASE("errors are one line with an exit code") {
   check_error("rnu", 2, "'rnu' is not a command: run");
   check_error("run --tmp 0", 2, "'--tmp' is not an option");
   check_error("eval", 2, "a command is missing: logits");
+  check_error("run -p x -cnv", 2, "'-cnv' is not an option of this command");
+  check_error("run -p x --conversation", 2, "'--conversation' is not an option of this command");
+  check_error("run -p x -cxy", 2, "'-cxy' is not an option of this command; as -c: ");
 }
 
 TEST_CASE("the manual and the completions know every command") {
@@ -113,9 +120,16 @@ TEST_CASE("the manual and the completions know every command") {
     CAPTURE(what);
     CHECK(o.code == 0);
     CHECK(o.err.empty());
-    for (const char* word : {"run", "eval", "logits", "devices", "model", "temp", "cache"})
+    for (const char* word :
+         {"run", "eval", "logits", "devices", "model", "temp", "cache", "ctk", "dev", "sys"})
       CHECK(o.out.find(word) != std::string::npos);
   }
+  const std::string bash = spindle_command("completion bash").out;
+  CHECK(bash.find(" -ctk --cache-type-k ") != std::string::npos);
+  CHECK(bash.find("    -ctk) COMPREPLY=($(compgen -W 'f32 f16 ") != std::string::npos);
+  CHECK(bash.find("    --chat-template-file) COMPREPLY=($(compgen -f ") != std::string::npos);
+  CHECK(bash.find("    --config) COMPREPLY=($(compgen -f ") != std::string::npos);
+  CHECK(bash.find(" ';;") == std::string::npos);  // no empty word
   CHECK(spindle_command("completion csh").code == 2);
 }
 
@@ -148,9 +162,50 @@ TEST_CASE("spindle chat answers messages from a pipe, and a conversation goes on
   CHECK(nlohmann::json::parse(saved)["messages"][0]["content"] == "one\ntwo");
   CHECK(nlohmann::json::parse(saved)["messages"][1]["role"] == "assistant");
 
+  const Output alone =
+      chat("\"\"\"\n\none\n\ntwo\n\"\"\"\n/save " + std::string(SPINDLE_EXECUTABLE) + ".chat.json",
+           "-cnv --jinja --verbose-prompt --chat-template '<{{ messages[0].content }}>'");
+  CHECK(alone.code == 0);
+  CHECK(alone.err.find("<\none\n\ntwo>\n") != std::string::npos);
+  const std::string kept = read_file(std::string(SPINDLE_EXECUTABLE) + ".chat.json");
+  std::remove((std::string(SPINDLE_EXECUTABLE) + ".chat.json").c_str());
+  CHECK(nlohmann::json::parse(kept)["messages"][0]["content"] == "\none\n\ntwo");
+
   check_error("chat -p x", 2, "has no chat template: give one with --chat-template");
   check_error("chat -p x --chat-template chatml -c 20", 2, "the context 20: try -c");
+  check_error("chat -p x --chat-template chatml -c 1000m", 5, "free on ");
   check_error("chat -p x --chat-template chatml --chat-template-kwargs 3", 2, "expected a JSON object");
+}
+
+TEST_CASE("spindle chat says what cannot chat before it loads anything") {
+  const Folder folder("chat");
+  const auto error = [&](auto change, const std::string& arguments = "") {
+    GgufWriter w = tiny_model();
+    change(w);
+    const std::string file = folder.write("m.gguf", w.finish());
+    const Output o = spindle_command(fmt::format("chat -m {} -p ab -n 1 {}", file, arguments));
+    CHECK(o.code != 0);
+    CHECK(o.out.empty());
+    CHECK(o.err.find("model   ") == std::string::npos);  // what is said once it is loaded
+    return o.err;
+  };
+  const auto with = [](auto value) {
+    return [=](GgufWriter& w) { w.set("tokenizer.chat_template", value); };
+  };
+  const auto contains = [](const std::string& text, const char* words) {
+    CHECK_MESSAGE(text.find(words) != std::string::npos, text);
+  };
+  contains(error(with("")), "has no chat template");
+  contains(error(with(std::vector<std::string>{"a", "b"})), "expected string, got array of string");
+  contains(error(with("{% include 'x' %}")), "the tag 'include' is not supported");
+  contains(error(with("x"), "--chat-template-kwargs '[1]'"), "expected a JSON object");
+  contains(error([](GgufWriter& w) { w.erase("tokenizer.ggml.model"); }), "tokenizer.ggml.model");
+  GgufWriter w = tiny_model();
+  w.set("tokenizer.chat_template", "{% if false %}x{% endif %}");
+  const Output dropped =
+      spindle_command(fmt::format("chat -m {} -p ab -n 1", folder.write("m.gguf", w.finish())));
+  CHECK(dropped.code == 2);
+  contains(dropped.err, "makes an empty text of this conversation");
 }
 
 TEST_CASE("Ctrl-C stops a reply and keeps the chat, twice within 2 seconds ends") {

@@ -138,6 +138,17 @@ std::map<std::string_view, Totals> totals_of(const Gguf& file) {
 
 double bits(const Totals& t) { return t.parameters > 0 ? 8 * t.bytes / t.parameters : 0; }
 
+// "parses", or why it does not.
+std::string describe_template(const Tokenizer& tokenizer, const std::map<std::string, std::string>& templates,
+                              const std::string& file) {
+  try {
+    for (const auto& [name, source] : templates) const ChatTemplate parsed(tokenizer, templates, name, file);
+    return "parses";
+  } catch (const Error& e) {
+    return e.what();
+  }
+}
+
 Json describe_tokenizer(const Gguf& file) {
   Json j;
   if (!file.has("tokenizer.ggml.model")) return j;
@@ -157,6 +168,8 @@ Json describe_tokenizer(const Gguf& file) {
     j["add_bos"] = v.add_bos;
     j["supported"] = true;
     j["warnings"] = tokenizer.warnings();
+    const auto templates = read_chat_templates(file);
+    if (!templates.empty()) j["chat_template"] = describe_template(tokenizer, templates, file.file());
   } catch (const Error& e) {
     j["supported"] = false;
     j["why"] = e.what();
@@ -164,7 +177,18 @@ Json describe_tokenizer(const Gguf& file) {
   return j;
 }
 
-// Whether it can run, and the bytes that it would need.
+// Why `spindle run` would refuse the file, however much memory there is; empty when it would not.
+std::string why_not(const Json& tokenizer, const Json& model) {
+  if (!model["supported"].get<bool>()) return model["why"];
+  if (tokenizer.is_null()) return "the file has no tokenizer";
+  if (!tokenizer["supported"].get<bool>()) return tokenizer["why"];
+  if (tokenizer["tokens"].get<uint64_t>() > model["vocabulary"].get<uint64_t>())
+    return fmt::format("the tokenizer has {} tokens, the embedding {}", tokenizer["tokens"].get<uint64_t>(),
+                       model["vocabulary"].get<uint64_t>());
+  return "";
+}
+
+// Whether the architecture is known and sound, and the bytes that it would need.
 Json describe_model(const Gguf& file, const Flags& flags, const Target& target) {
   Json j;
   try {
@@ -201,7 +225,10 @@ Json describe_model(const Gguf& file, const Flags& flags, const Target& target) 
 }
 
 void print_json(const Gguf& file, const Flags& flags, const Json& tokenizer, const Json& model) {
-  Json j = {{"file", file.file()}, {"version", file.version()}, {"bytes", file.size_bytes()}};
+  Json j = {{"file", file.file()},
+            {"runs", why_not(tokenizer, model).empty()},
+            {"version", file.version()},
+            {"bytes", file.size_bytes()}};
   j["shards"] = file.n_shards();
   j["metadata"] = Json::object();
   for (const GgufEntry& e : file.metadata()) j["metadata"][e.key] = json_of_entry(e.value, flags.all);
@@ -237,6 +264,8 @@ std::string lines_of(const Json& j, std::string_view skip) {
 }
 
 void print_text(const Gguf& file, const Flags& flags, const Json& tokenizer, const Json& model) {
+  const std::string why = why_not(tokenizer, model);
+  fmt::print("runs        {}\n", why.empty() ? "yes" : fmt::format("no: {}", printable(why, 4096)));
   fmt::print("file        {}: GGUF version {}, {}", printable(file.file(), 4096), file.version(),
              human_bytes(file.size_bytes()));
   fmt::print("{}\n", file.n_shards() > 1 ? fmt::format(", {} shards", file.n_shards()) : "");

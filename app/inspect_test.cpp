@@ -36,6 +36,7 @@ TEST_CASE("spindle inspect shows metadata, tensors, sizes and what the model nee
   const std::string file = folder.write("m.gguf", w.finish());
   const Output text = spindle_command("inspect " + file);
   CHECK(text.code == 0);
+  CHECK(text.out.starts_with("runs        yes\nfile "));
   CHECK(contains(text.out, "[1, 2, 3, 4, 5, 6, ...] 9 values"));
   CHECK(contains(text.out, "a\\x1B[2J\\xFF"));
   CHECK(contains(text.out, "(506 bytes)"));
@@ -101,6 +102,35 @@ TEST_CASE("spindle inspect says why a model cannot run, and reads vocabularies a
   CHECK(j["tensors"][11]["shard"] == 3);
   CHECK(j["model"]["supported"] == true);
   CHECK(spindle_command("run -m " + folder / "s-00002-of-00003.gguf" + " -p ab -n 1 --temp 0").code == 0);
+}
+
+TEST_CASE("spindle inspect says whether spindle run takes a file, and whether the chat template parses") {
+  const Folder folder("inspect-runs");
+  const auto check = [&](bool runs, const std::string& why, auto change) {
+    GgufWriter w = tiny_model();
+    change(w);
+    const std::string file = folder.write("m.gguf", w.finish());
+    const Output run = spindle_command("run -p ab -n 1 --temp 0 -m " + file);
+    CHECK((run.code == 0) == runs);
+    CHECK(json_of("inspect --json " + file)["runs"] == runs);
+    const Output text = spindle_command("inspect " + file);
+    CHECK(contains(text.out.substr(0, text.out.find('\n')), runs ? "runs        yes" : "runs        no: "));
+    CHECK(contains(text.out, why));
+  };
+  check(true, "chat_template parses",
+        [](GgufWriter& w) { w.set("tokenizer.chat_template", "{{ messages[0].content }}"); });
+  check(true, "the tag 'include' is not supported",
+        [](GgufWriter& w) { w.set("tokenizer.chat_template", "{% include 'x' %}"); });
+  check(false, "tokenizer 't5' is not supported",
+        [](GgufWriter& w) { w.replace("tokenizer.ggml.model", "t5"); });
+  check(false, "no: the file has no tokenizer", [](GgufWriter& w) { w.erase("tokenizer.ggml.model"); });
+  check(false, "token id 99", [](GgufWriter& w) {
+    w.erase("tokenizer.ggml.bos_token_id");
+    w.set("tokenizer.ggml.bos_token_id", uint32_t{99});
+  });
+  check(false, "found 'adapter', allowed 'model'", [](GgufWriter& w) { w.set("general.type", "adapter"); });
+  check(false, "architecture 'mamba' is not supported",
+        [](GgufWriter& w) { w.replace("general.architecture", "mamba"); });
 }
 
 TEST_CASE("spindle fit finds the context that a run with that much memory takes") {

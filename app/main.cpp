@@ -1,17 +1,14 @@
 // The `spindle` command: chooses the subcommand, and turns errors into one line and an exit code.
+#include <algorithm>
 #include <csignal>
 #include <cstring>
+#include <span>
 
 #include "app/command.h"
 #include "app/interrupt.h"
 #include "runtime/error.h"
 
 namespace {
-
-// llama.cpp's short options of more than one letter, which the option parser would take apart.
-constexpr std::pair<const char*, const char*> kShort[] = {
-    {"-ub", "--ubatch-size"}, {"-ctk", "--cache-type-k"}, {"-ctv", "--cache-type-v"},
-    {"-dev", "--device"},     {"-sys", "--system"},       {"-st", "--single-turn"}};
 
 // Options whose value may be any text, also one that looks like an option.
 bool takes_value(const std::string& word) {
@@ -34,10 +31,19 @@ std::string explain(const CLI::App& app, const CLI::ParseError& e, int argc, cha
   const CLI::App* command = &app;
   while (!command->get_subcommands().empty()) command = command->get_subcommands().front();
   const bool wants_subcommand = command->get_require_subcommand_min() > 0;
-  if (!wants_subcommand && dynamic_cast<const CLI::ExtrasError*>(&e) == nullptr) return e.what();
+  if (!wants_subcommand && dynamic_cast<const CLI::ExtrasError*>(&e) == nullptr) {
+    // "-xyz" was taken for -x with the value "yz".
+    const std::string what = e.what();
+    for (const std::string typed : std::span(argv, static_cast<size_t>(argc)).subspan(1))
+      if (typed.size() > 2 && typed[0] == '-' && typed[1] != '-' && what.ends_with(" = " + typed.substr(2)))
+        return fmt::format("'{}' is not an option of this command; as {}: {}", typed, typed.substr(0, 2),
+                           what);
+    return what;
+  }
   const std::vector<std::string> extra = app.remaining(true);
-  const std::string word =
-      extra.empty() ? argc > 1 && app.get_subcommands().empty() ? argv[1] : "" : extra.front();
+  std::string word = extra.empty() ? argc > 1 && app.get_subcommands().empty() ? argv[1] : "" : extra.front();
+  for (const auto& [brief, full] : spindle::kShortOptions)  // as it was typed
+    if (word == full && std::find(argv, argv + argc, std::string_view(full)) == argv + argc) word = brief;
   std::string known;
   for (const CLI::App* sub :
        command->get_subcommands([](const CLI::App* a) { return !a->get_name().empty(); }))
@@ -67,7 +73,7 @@ int run(int argc, char** argv) {
   for (int i = argc - 1; i > 0; i--) {  // the parser wants them backwards
     std::string word = argv[i];
     const bool is_value = i > 1 && takes_value(argv[i - 1]);
-    for (const auto& [brief, full] : kShort)
+    for (const auto& [brief, full] : spindle::kShortOptions)
       if (!is_value && (word == brief || word.starts_with(std::string(brief) + "=")))
         word = full + word.substr(std::strlen(brief));
     arguments.push_back(word);

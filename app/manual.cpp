@@ -28,10 +28,18 @@ std::vector<const CLI::App*> subcommands(const CLI::App& command) {
   return {list.begin(), list.end()};
 }
 
+// -ub of --ubatch-size, or nothing.
+std::string find_short(const CLI::Option& o) {
+  for (const auto& [brief, full] : kShortOptions)
+    if (o.check_lname(full + 2)) return brief;
+  return "";
+}
+
 // -m, --model
 std::vector<std::string> names(const CLI::Option& o) {
   std::vector<std::string> list;
   for (const std::string& n : o.get_snames()) list.push_back(fmt::format("-{}", n));
+  if (const std::string brief = find_short(o); !brief.empty()) list.push_back(brief);
   for (const std::string& n : o.get_lnames()) list.push_back(fmt::format("--{}", n));
   return list;
 }
@@ -49,9 +57,10 @@ std::string choices(const CLI::Option& o) {
 }
 
 bool is_file(const CLI::Option& o) {
-  for (const char* name : {"model", "file", "open", "compare", "capture", "png", "npy"})
-    if (o.check_lname(name)) return true;
-  return false;
+  return std::ranges::any_of(
+      std::initializer_list<const char*>{"model", "file", "config", "chat-template-file", "open", "compare",
+                                         "capture", "png", "npy"},
+      [&](const char* name) { return o.check_lname(name); });
 }
 
 std::string roff(std::string text) {
@@ -103,6 +112,7 @@ void manual(const CLI::App& app) {
 std::string words_of(const CLI::App& command) {
   std::string words;
   const auto add = [&](const std::string& word) {
+    if (word.empty()) return;  // a positional of any value
     words += fmt::format("{}{}", words.empty() ? "" : " ", word);
   };
   for (const CLI::App* sub : subcommands(command)) add(sub->get_name());
@@ -217,6 +227,7 @@ void fish(const CLI::App& app) {
       for (const CLI::Option* o : options) {
         fmt::print("complete -c spindle -n {}", single_quoted(condition));
         for (const std::string& n : o->get_snames()) fmt::print(" -s {}", n);
+        if (const std::string brief = find_short(*o); !brief.empty()) fmt::print(" -o {}", brief.substr(1));
         for (const std::string& n : o->get_lnames()) fmt::print(" -l {}", n);
         if (takes_value(*o)) fmt::print("{}", is_file(*o) ? " -rF" : " -x");
         if (!choices(*o).empty()) fmt::print(" -a {}", single_quoted(choices(*o)));

@@ -1,9 +1,12 @@
-// `spindle tokenize`: the tokens of what comes in on standard input.
+// `spindle tokenize`: the tokens of a file, or of what comes in on standard input.
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
 
 #include "app/command.h"
 #include "models/tokenizer.h"
@@ -15,11 +18,13 @@ namespace {
 
 struct Flags {
   ModelFlags model;
+  std::string file;
   bool ids = false, special = false, bos = false;
 };
 
 // Every byte until the end, zeros and what is no UTF-8 included.
 std::string read_standard_input() {
+  if (isatty(STDIN_FILENO)) say("reading standard input, end with Ctrl-D");
   std::string text;
   char buffer[1 << 16];
   while (true) {
@@ -29,6 +34,16 @@ std::string read_standard_input() {
     if (n == 0) return text;
     text.append(buffer, static_cast<size_t>(n));
   }
+}
+
+std::string read_text(const std::string& file) {
+  if (file.empty()) return read_standard_input();
+  std::error_code ignored;
+  require(!std::filesystem::is_directory(file, ignored), ErrorKind::usage, "{}: is a directory",
+          printable(file));
+  std::ifstream in(file, std::ios::binary);
+  require(in.good(), ErrorKind::usage, "{}: cannot be read", printable(file));
+  return {std::istreambuf_iterator<char>(in), {}};
 }
 
 // As in C: no line is broken, no terminal obeys it, and it can be read back.
@@ -51,7 +66,7 @@ void run_tokenize(const Flags& flags) {
   const Tokenizer tokenizer(Gguf::open(flags.model.file()));
   for (const std::string& warning : tokenizer.warnings()) say("warning: {}", warning);
   std::vector<int> ids =
-      tokenizer.encode(read_standard_input(), {.add_bos = false, .parse_special = flags.special});
+      tokenizer.encode(read_text(flags.file), {.add_bos = false, .parse_special = flags.special});
   if (flags.bos) {
     require(tokenizer.bos().has_value(), ErrorKind::usage, "--bos: {} has no BOS token", flags.model.file());
     ids.insert(ids.begin(), *tokenizer.bos());
@@ -71,8 +86,9 @@ void run_tokenize(const Flags& flags) {
 }  // namespace
 
 void add_tokenize(CLI::App& app) {
-  CLI::App* command = app.add_subcommand("tokenize", "show the tokens of standard input");
+  CLI::App* command = app.add_subcommand("tokenize", "show the tokens of a file or of standard input");
   auto flags = std::make_shared<Flags>();
+  command->add_option("FILE", flags->file, "a text; without one: standard input");
   command
       ->add_option("-m,--model", flags->model.path,
                    "GGUF file, tensors or not; default: the model that ships with Spindle")

@@ -26,6 +26,9 @@ using When = BadFile::When;
 // One clean line that names the file; fails the test where it is not.
 void check_line(const std::string& message, std::string_view file = "t") {
   CHECK_MESSAGE(message.find(file) != std::string::npos, message);
+  const size_t key = message.find(".gguf: key ");  // the file and the key are named once
+  if (key != std::string::npos)
+    CHECK_MESSAGE(message.find(".gguf: key ", key + 1) == std::string::npos, message);
   CHECK(message.size() < 600);
   for (char c : message) CHECK(static_cast<unsigned char>(c) >= 0x20);
 }

@@ -167,5 +167,6 @@ TEST_CASE("utf-8: valid, invalid and unfinished characters") {
   CHECK(is_utf8("Führer 🦙"));
   CHECK(!is_utf8("F\xC3"));
   CHECK(printable("a\nb\xFF\x7Fé\xC2\x9B") == "a\\x0Ab\\xFF\\x7Fé\\xC2\\x9B");
+  CHECK(printable("a\u202Eb\u2069\u200E\u200B") == "a\\xE2\\x80\\xAEb\\xE2\\x81\\xA9\\xE2\\x80\\x8E\u200B");
   CHECK(printable(std::string(200, 'x')) == std::string(80, 'x') + "... (200 bytes)");
 }

@@ -90,6 +90,8 @@ TEST_CASE("chat template: the file's own, its variants, a named one, a file, or 
   };
   CHECK(text("") == "own 3");
   CHECK(text("rag") == "rag");
+  CHECK(text("<{{ tools }}>") == "<3>");
+  CHECK(text("{% if tools %}y{% endif %}") == "y");
   CHECK(text("chatml") == "<|im_start|>assistant\n");
   CHECK(text(std::string(SPINDLE_SOURCE_DIR) + "/tests/jinja_oracle/templates/chatml.jinja") ==
         "<|im_start|>assistant\n");
@@ -97,6 +99,10 @@ TEST_CASE("chat template: the file's own, its variants, a named one, a file, or 
   CHECK_THROWS_WITH_AS(
       ChatTemplate(tokenizer, {}, "", "chat.gguf"),
       doctest::Contains("chat.gguf: the file has no chat template: give one with --chat-template"), Error);
+  const ChatTemplate absent(tokenizer, "t", "{{ tools }} {{ documents is none }} {{ others is defined }}");
+  CHECK(absent.render(ordered_json::array(), {}).text == "None True False");
+  CHECK(absent.render(ordered_json::array(), {{"tools", 1}, {"documents", 2}}).text == "1 False False");
+  CHECK(read_chat_templates(vocabulary(true, {{"tokenizer.chat_template", ""}})).empty());
   CHECK_THROWS_WITH_AS(ChatTemplate(tokenizer, "t", "{{ raise_exception('no tools') }}").render({}, {}),
                        doctest::Contains("no tools"), Error);
 }

@@ -326,7 +326,8 @@ void Session::check_room(int slot, size_t n) const {
   const size_t have = get(slot).tokens.size();
   require(have + n <= cache_.limit(), ErrorKind::usage,
           "the prompt has {} tokens{}, the context {}: try -c {} or a shorter prompt", n,
-          have ? fmt::format(" after {} earlier ones", have) : "", cache_.context(), have + n);
+          have ? fmt::format(" after {} earlier ones", have) : "", cache_.context(),
+          have + n + 256);  // with room for a reply
 }
 
 void Session::write_row(Tensor rows, uint32_t index, Row row) {

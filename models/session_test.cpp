@@ -203,7 +203,7 @@ TEST_CASE("a prompt longer than the context is refused with both numbers and cha
   session.prefill(slot, random_ids(15, random.vocab, 1));
   CHECK_THROWS_WITH_AS(
       session.prefill(slot, random_ids(6, random.vocab, 2)),
-      "the prompt has 6 tokens after 15 earlier ones, the context 20: try -c 21 or a shorter prompt", Error);
+      "the prompt has 6 tokens after 15 earlier ones, the context 20: try -c 277 or a shorter prompt", Error);
   CHECK(session.n_tokens(slot) == 15);
   uint32_t n = 0;
   session.generate({&slot, 1}, UINT32_MAX, [&](int, int) { return n++, true; });

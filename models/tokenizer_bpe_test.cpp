@@ -219,6 +219,24 @@ TEST_CASE("bpe tokenizer: time is linear in the text") {
   CHECK(static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC < 5);
 }
 
+TEST_CASE("bpe tokenizer: a byte without a token never becomes the end of the text") {
+  for (const int32_t type : {3, 1, 2}) {  // control, normal, unknown
+    TinyBpe b;
+    b.tokens[0xFF] = "no byte";
+    const int end = b.add("<|some end|>", type);
+    b.writer.set("tokenizer.ggml.unknown_token_id", static_cast<uint32_t>(end));
+    b.writer.set("tokenizer.ggml.eos_token_id", static_cast<uint32_t>(type == 2 ? 0 : end));
+    const Tokenizer t = b.make();
+    const std::vector<int> ids = t.encode("a\xFF");
+    if (type == 2) {
+      CHECK(ids == std::vector<int>{'a', end});
+      continue;
+    }
+    CHECK(ids == std::vector<int>{'a'});
+    CHECK(t.warnings().at(0).find("1 bytes have no token, the first is 0xFF") != std::string::npos);
+  }
+}
+
 TEST_CASE("bpe tokenizer: bad vocabularies (G31, G32, G35) and a pre-tokenizer that is missing or unknown") {
   const auto contains = [](const std::string& text, std::string_view part) {
     CAPTURE(text);

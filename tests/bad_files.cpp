@@ -222,6 +222,8 @@ void add_settings(Rows& rows) {  // G26 to G29
              [](auto& w) { w.erase("general.architecture"); });
   rows.model("G26", "architecture 'll\\x0Ama' is not supported; supported are: llama",
              set("general.architecture", "ll\nma"));
+  rows.model("G26", "key 'general.type': value at byte ", [](auto& w) { w.set("general.type", "adapter"); });
+  rows.model("G26", "found 'mmproj', allowed 'model'", [](auto& w) { w.set("general.type", "mmproj"); });
   const auto bad = [&](const char* id, const std::string& key, auto value, const std::string& expected) {
     rows.model(id, "key 'llama." + key + "': value at byte ",
                [&](auto& w) { w.replace("llama." + key, value); });
@@ -235,6 +237,7 @@ void add_settings(Rows& rows) {  // G26 to G29
   bad("G27", "block_count", uint32_t{0}, "found 0, expected 1 to");
   bad("G27", "embedding_length", uint64_t{1} << 40, "found 1099511627776, expected 1 to");
   bad("G27", "context_length", uint32_t{0}, "found 0, expected 1 to");
+  bad("G27", "context_length", (uint32_t{1} << 30) + 1, "found 1073741825, expected 1 to 1073741824");
   bad("G27", "feed_forward_length", UINT32_MAX, "found 4294967295, expected 1 to");
   bad("G27", "attention.key_length", uint32_t{7}, "head size 7");
   bad("G27", "rope.dimension_count", uint32_t{16}, "found 16, expected 2 to 8");

@@ -87,7 +87,14 @@ spindle_status spindle_device_open(const char* name, spindle_device** device) {
 }
 
 void spindle_device_close(spindle_device* device) { delete device; }
-const char* spindle_device_name(const spindle_device* device) { return device->device.info().name.c_str(); }
+const char* spindle_device_name(const spindle_device* device) {
+  const char* name = "";
+  guarded([&] {
+    require_pointer(device, "device");
+    name = device->device.info().name.c_str();
+  });
+  return name;
+}
 
 spindle_status spindle_model_open(spindle_device* device, const char* path, spindle_progress progress,
                                   void* user, spindle_model** model) {
@@ -104,17 +111,22 @@ spindle_status spindle_model_open(spindle_device* device, const char* path, spin
 void spindle_model_close(spindle_model* model) { delete model; }
 
 spindle_model_info spindle_model_get_info(const spindle_model* model) {
-  const Config& c = model->model.config();
-  return {c.architecture.c_str(),
-          c.name.c_str(),
-          c.n_layers,
-          c.dim,
-          c.max_heads(),
-          c.max_kv_heads(),
-          c.head_dim,
-          c.vocab_size,
-          c.context_length,
-          model->model.weights().bytes()};
+  spindle_model_info info = {"", "", 0, 0, 0, 0, 0, 0, 0, 0};
+  guarded([&] {
+    require_pointer(model, "model");
+    const Config& c = model->model.config();
+    info = {c.architecture.c_str(),
+            c.name.c_str(),
+            c.n_layers,
+            c.dim,
+            c.max_heads(),
+            c.max_kv_heads(),
+            c.head_dim,
+            c.vocab_size,
+            c.context_length,
+            model->model.weights().bytes()};
+  });
+  return info;
 }
 
 spindle_status spindle_tokenize(const spindle_model* model, const char* text, size_t n_bytes, bool add_bos,
@@ -164,7 +176,14 @@ spindle_status spindle_session_open(spindle_model* model, spindle_session_option
 }
 
 void spindle_session_close(spindle_session* session) { delete session; }
-uint32_t spindle_session_context(const spindle_session* session) { return session->session.context(); }
+uint32_t spindle_session_context(const spindle_session* session) {
+  uint32_t context = 0;
+  guarded([&] {
+    require_pointer(session, "session");
+    context = session->session.context();
+  });
+  return context;
+}
 
 spindle_sampling spindle_sampling_defaults(void) {
   const Sampling s;

@@ -3,8 +3,9 @@
  * Every function that can fail returns a spindle_status, whose value is the command's exit code too;
  * spindle_last_error() then has one line that says what went wrong. After a failure nothing has changed: no
  * handle was made, and a sequence is what it was before. Handles are freed in the reverse order of their
- * creation. One thread at a time may use a session; models and devices may be shared by sessions of several
- * threads as long as one of them works at a time. */
+ * creation. A handle that is NULL is refused with SPINDLE_USAGE, or where a function returns no status, with
+ * spindle_last_error() and an empty name or 0. One thread at a time may use a session; models and devices may
+ * be shared by sessions of several threads as long as one of them works at a time. */
 #ifndef SPINDLE_H
 #define SPINDLE_H
 #include <stdbool.h>

@@ -2,6 +2,8 @@
 #ifndef SPINDLE_HPP
 #define SPINDLE_HPP
 #include <cstddef>
+#include <cstdint>
+#include <exception>
 #include <functional>
 #include <memory>
 #include <stdexcept>

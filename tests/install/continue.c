@@ -25,10 +25,15 @@ int main(int argc, char** argv) {
   if (spindle_model_open(device, "/nonexistent.gguf", NULL, NULL, &model) != SPINDLE_MODEL_FILE ||
       !strstr(spindle_last_error(), "nonexistent"))
     return SPINDLE_RUNTIME;
+  if (*spindle_device_name(NULL) || !strstr(spindle_last_error(), "device is NULL") ||
+      spindle_model_get_info(NULL).n_layers || !strstr(spindle_last_error(), "model is NULL") ||
+      spindle_session_context(NULL) || !strstr(spindle_last_error(), "session is NULL"))
+    return SPINDLE_RUNTIME;
   check(spindle_model_open(device, argv[1], NULL, NULL, &model));
   check(spindle_session_open(model, spindle_session_defaults(), &session));
   size_t n = 0;
-  if (spindle_tokenize(model, argv[2], strlen(argv[2]), true, true, NULL, 0, &n) != SPINDLE_USAGE) return SPINDLE_RUNTIME;
+  if (spindle_tokenize(model, argv[2], strlen(argv[2]), true, true, NULL, 0, &n) != SPINDLE_USAGE)
+    return SPINDLE_RUNTIME;
   int32_t* ids = malloc(n * sizeof *ids);
   check(spindle_tokenize(model, argv[2], strlen(argv[2]), true, true, ids, n, &n));
   spindle_sampling sampling = spindle_sampling_defaults();
