@@ -159,9 +159,10 @@ void Chat::reply() {
   CatchInterrupts::take();
   const std::vector<int> ids = prompt();
   require(!ids.empty(), ErrorKind::usage, "the chat template makes an empty prompt of this conversation");
-  require(ids.size() < session_.context(), ErrorKind::usage,
-          "the conversation has {} tokens, the context {}: try -c {} or more, /undo, or /clear", ids.size(),
-          session_.context(), ids.size() + 256);
+  require(
+      ids.size() < session_.cache().limit(), ErrorKind::usage,
+      "the conversation has {} tokens, the context {}: try -c {} or more, /undo, /clear, or --context-shift",
+      ids.size(), session_.cache().limit(), ids.size() + 256);
   const std::string text = generate(ids, start);
   if (!text.empty()) messages_.push_back(message("assistant", text));
 }
@@ -207,8 +208,9 @@ std::string Chat::generate(std::span<const int> ids, double start) {
   const SessionStatistics& s = session_.statistics();
   const uint32_t used = session_.n_tokens(slot_);
   if (CatchInterrupts::take()) say("(stopped)");
-  else if (!ended && used >= session_.context())
-    say("the context of {} positions is full, the reply ends here: try -c {}, /undo, or /clear",
+  else if (!ended && used >= session_.cache().limit())
+    say("the context of {} positions is full, the reply ends here: try -c {}, /undo, /clear, or "
+        "--context-shift",
         session_.context(), 2 * session_.context());
   say("prefill {}; decode {}; first token after {:.2f} s; {} tokens kept; {} of {} positions",
       rate(s.prefill_tokens - before.prefill_tokens, s.prefill_seconds - before.prefill_seconds),

@@ -208,6 +208,29 @@ TEST_CASE("spindle chat says what cannot chat before it loads anything") {
   contains(dropped.err, "makes an empty text of this conversation");
 }
 
+TEST_CASE("a chat that shifts its context or follows its length answers the same after /undo") {
+  const std::string file = fmt::format("{}.undo-{}", SPINDLE_EXECUTABLE, ::getpid());
+  std::ofstream(file) << "Once upon a time\n/undo\nOnce upon a time\n";
+  for (const char* flags : {"--context-shift window -c 64", "--context-shift sinks -c 64",
+                            "--rope-scaling dynamic --yarn-orig-ctx 40 -c 512"}) {
+    const Output o = spindle_command(
+        fmt::format("chat --chat-template chatml --temp 0 --ignore-eos -n 170 -ub 32 {} <'{}'", flags, file));
+    CAPTURE(flags);
+    CAPTURE(o.err);
+    CHECK(o.code == 0);
+    REQUIRE(o.out.size() % 2 == 0);
+    CHECK(o.out.size() > 300);
+    CHECK(o.out.substr(0, o.out.size() / 2) == o.out.substr(o.out.size() / 2));
+  }
+  std::ofstream(file) << "Once upon a time\nAnd then?\nAnd after that?\n";  // longer than what is kept
+  const Output o = spindle_command(fmt::format(
+      "chat --chat-template chatml --temp 0 --ignore-eos -n 60 -c 64 --context-shift sinks <'{}'", file));
+  CAPTURE(o.err);
+  CHECK(o.code == 0);
+  CHECK(std::ranges::count(o.out, '\n') >= 3);
+  std::remove(file.c_str());
+}
+
 TEST_CASE("Ctrl-C stops a reply and keeps the chat, twice within 2 seconds ends") {
   const std::string base = fmt::format("{}.interrupt-{}", SPINDLE_EXECUTABLE, ::getpid());
   // The reply would go on to the end of a long context; signals come once it has begun.

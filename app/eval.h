@@ -30,15 +30,17 @@ struct LoadedModel {
 struct Choice {
   std::string name;
   RopeRequest rope;
-  std::string plan;  // in words
+  std::string plan;             // in words
+  bool follows_length = false;  // one sequence at a time
 };
 
-// All that --rope-scaling names, planned for a context of `longest` positions. A method that extends by a
-// factor and was given none gets longest / original context.
+// All that --rope-scaling names, planned for a context of `longest` positions; what cannot run is refused
+// here, before anything is measured. A method that extends by a factor and was given none gets longest /
+// original context.
 std::vector<Choice> choose_positions(const EvalFlags& flags, const Model& model, uint32_t longest);
 
 // A session for prompts of up to `longest` tokens. `n_slots` 2: for prefixes that are shared from prompt to
-// prompt; 1 where memory has no room for that.
+// prompt; 1 where memory or the choice has no room for that.
 std::unique_ptr<Session> open_session(const EvalFlags& flags, const Model& model, const Choice& choice,
                                       uint32_t longest, uint32_t logit_rows, uint32_t n_slots);
 
@@ -69,8 +71,10 @@ class StopOnInterrupt {
   StopOnInterrupt(const StopOnInterrupt&) = delete;
   static void check();  // throws ErrorKind::interrupted
 };
-// Measures until the end or Ctrl-C, reports in both cases, and throws in the second.
-void measure_and_report(const std::function<void()>& measure, const std::function<void()>& report);
+// Measures until the end, Ctrl-C or another error, reports what there is in each case, and throws in the last
+// two. `done`: of what is measured; nothing is reported of nothing.
+void measure_and_report(const uint64_t& done, const std::function<void()>& measure,
+                        const std::function<void()>& report);
 
 // Right-aligned columns, the first row their headings.
 void print_table(const std::vector<std::vector<std::string>>& rows);

@@ -37,7 +37,8 @@ std::vector<Choice> choose_positions(const EvalFlags& flags, const Model& model,
   const std::vector<NamedRope> list = flags.model.positions.list();
   for (const auto& [name, request] : list) {
     const RopePlan plan = model.plan_rope(longest, request);
-    choices.push_back({name, request, plan.description});
+    model.plan_attention(plan, parse_attention_pattern(flags.model.pattern));
+    choices.push_back({name, request, plan.description, plan.method == RopeMethod::dynamic});
     if (flags.json) say("{}: {}", name, plan.description);
     if (list.size() == 1) warn_beyond_reach(plan, model.config(), longest);
   }
@@ -51,13 +52,12 @@ std::unique_ptr<Session> open_session(const EvalFlags& flags, const Model& model
   SessionOptions options = model_flags.session();
   options.context = longest;
   options.logit_rows = logit_rows;
-  if (model.plan_rope(longest, choice.rope).method == RopeMethod::dynamic) n_slots = 1;  // follows one text
-  options.n_slots = n_slots;
+  options.n_slots = choice.follows_length ? 1 : n_slots;
   options.rope = choice.rope;
   try {
     return std::make_unique<Session>(model, options);
   } catch (const Error& e) {
-    if (e.kind() != ErrorKind::out_of_memory || n_slots == 1) throw;
+    if (e.kind() != ErrorKind::out_of_memory || options.n_slots == 1) throw;
   }
   return open_session(flags, model, choice, longest, logit_rows, 1);
 }
@@ -106,12 +106,13 @@ void StopOnInterrupt::check() {
   require(!interrupted, ErrorKind::interrupted, "interrupted: what was measured until then is above");
 }
 
-void measure_and_report(const std::function<void()>& measure, const std::function<void()>& report) {
+void measure_and_report(const uint64_t& done, const std::function<void()>& measure,
+                        const std::function<void()>& report) {
   const StopOnInterrupt stop;
   try {
     measure();
-  } catch (const Error& e) {
-    if (e.kind() == ErrorKind::interrupted) report();
+  } catch (const Error&) {
+    if (done > 0) report();
     throw;
   }
   report();

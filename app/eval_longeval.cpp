@@ -11,7 +11,7 @@ struct Flags : EvalFlags {
   std::vector<uint32_t> lengths;
   uint32_t trials = 20;
   uint64_t seed = 1;
-  bool verbatim = false;
+  bool completion = false;
 };
 
 struct Result {
@@ -26,7 +26,7 @@ void report(const Flags& flags, const Model& model, const std::vector<uint32_t>&
   if (flags.json) {
     nlohmann::ordered_json j = describe_json(model, "longeval");
     j["seed"] = flags.seed;
-    j["verbatim"] = flags.verbatim;
+    j["completion"] = flags.completion;
     for (size_t c = 0; c < choices.size(); c++) {
       nlohmann::ordered_json column = {{"rope_scaling", choices[c].name}, {"plan", choices[c].plan}};
       for (size_t l = 0; l < lengths.size(); l++) {
@@ -61,7 +61,7 @@ void run(const Flags& flags) {
   const Tokenizer& tokenizer = loaded.model.tokenizer();
   const std::vector<uint32_t> lengths =
       choose_lengths(flags, loaded.model, flags.lengths,
-                     least_length(tokenizer, LinesTask{.verbatim = flags.verbatim, .seed = flags.seed}));
+                     least_length(tokenizer, LinesTask{.completion = flags.completion, .seed = flags.seed}));
   const uint32_t longest = std::max(lengths.back(), flags.model.context);
   const std::vector<Choice> choices = choose_positions(flags, loaded.model, longest);
   Results results(choices.size(), std::vector<Result>(lengths.size()));
@@ -80,7 +80,7 @@ void run(const Flags& flags) {
         for (uint32_t trial = 0; trial < flags.trials; trial++) {
           const Task task =
               make_task(tokenizer, LinesTask{.length = lengths[l],
-                                             .verbatim = flags.verbatim,
+                                             .completion = flags.completion,
                                              .seed = mix_seed({flags.seed, lengths[l], trial})});
           results[c][l].share.add(reader.solves(task, options));
           results[c][l].n_lines += task.n_lines;
@@ -88,7 +88,7 @@ void run(const Flags& flags) {
         }
     }
   };
-  measure_and_report(measure, [&] {
+  measure_and_report(done, measure, [&] {
     progress.finish();
     report(flags, loaded.model, lengths, choices, results);
   });
@@ -110,9 +110,10 @@ void add_eval_longeval(CLI::App& eval) {
   command->add_option("--trials", flags->trials, "records of each length")
       ->capture_default_str()
       ->check(in_range(1, 100000));
-  command->add_flag("--verbatim", flags->verbatim,
-                    "LongChat's prompt to the letter, for models that answer questions: nothing leads to the "
-                    "number, the last one in 100 tokens counts");
+  command->add_flag(
+      "--completion", flags->completion,
+      "for models that continue a text: the prompt leads to the number, the first one in 10 tokens "
+      "counts; default: LongChat's prompt, and the last number in 100 tokens");
   command->add_option("-s,--seed", flags->seed, "of the records")->capture_default_str();
   flags->add(*command);
   command->callback([flags] { run(*flags); });

@@ -1,4 +1,4 @@
-// `spindle eval passkey`: how often the model finds five digits again, by length and depth.
+// `spindle eval passkey`: how often the model finds a number again, by length and depth.
 #include <cmath>
 
 #include "app/eval.h"
@@ -9,7 +9,7 @@ namespace {
 
 struct Flags : EvalFlags {
   std::vector<uint32_t> lengths;
-  uint32_t depths = 10, trials = 5, digits = 5;
+  uint32_t depths = 10, trials = 5, digits = 0;
   uint64_t seed = 1;
 };
 
@@ -55,7 +55,7 @@ void report(const Flags& flags, const Model& model, const std::vector<uint32_t>&
             const std::vector<Choice>& choices, const std::vector<Results>& results) {
   if (flags.json) {
     nlohmann::ordered_json j = describe_json(model, "passkey");
-    j["digits"] = flags.digits;
+    if (flags.digits) j["digits"] = flags.digits;
     j["seed"] = flags.seed;
     for (size_t c = 0; c < choices.size(); c++) {
       nlohmann::ordered_json column = {{"rope_scaling", choices[c].name}, {"plan", choices[c].plan}};
@@ -125,7 +125,7 @@ void run(const Flags& flags) {
           }
     }
   };
-  measure_and_report(measure, [&] {
+  measure_and_report(done, measure, [&] {
     progress.finish();
     report(flags, loaded.model, lengths, choices, results);
   });
@@ -150,8 +150,9 @@ void add_eval_passkey(CLI::App& eval) {
   command->add_option("--trials", flags->trials, "prompts of each length and depth")
       ->capture_default_str()
       ->check(in_range(1, 100000));
-  command->add_option("--digits", flags->digits, "digits of the number")
-      ->capture_default_str()
+  command
+      ->add_option("--digits", flags->digits,
+                   "digits of the number; default: a number from 1 to 50000, as in the paper")
       ->check(in_range(1, 100));
   command->add_option("-s,--seed", flags->seed, "of the numbers")->capture_default_str();
   flags->add(*command);

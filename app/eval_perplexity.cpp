@@ -202,7 +202,7 @@ void run(const Flags& flags) {
         }
     }
   };
-  measure_and_report(measure, [&] {
+  measure_and_report(done, measure, [&] {
     progress.finish();
     report(flags, loaded.model, lengths, stride, choices, results);
   });

@@ -100,8 +100,11 @@ std::string garbage(size_t n) {
   return text;
 }
 
-uint32_t room_of(const PasskeyTask& o) { return kAnswerTokens - 5 + o.digits; }
-uint32_t room_of(const LinesTask& o) { return o.verbatim ? kChatAnswerTokens : kAnswerTokens; }
+constexpr uint32_t kMostDigits = 5;  // of kMostValue
+
+uint32_t digits_of(const PasskeyTask& o) { return o.digits ? o.digits : kMostDigits; }
+uint32_t room_of(const PasskeyTask& o) { return kAnswerTokens - kMostDigits + digits_of(o); }
+uint32_t room_of(const LinesTask& o) { return o.completion ? kAnswerTokens : kChatAnswerTokens; }
 
 size_t budget_of(uint32_t length, uint32_t room) { return length > room ? length - room : 0; }
 
@@ -110,6 +113,7 @@ Task passkey(const PasskeyTask& o, size_t n) {
   Task t;
   t.room = room_of(o);
   uint64_t state = o.seed;
+  if (o.digits == 0) t.answer = fmt::format("{}", 1 + below(state, kMostValue));
   for (uint32_t i = 0; i < o.digits; i++)
     t.answer += static_cast<char>('0' + (i ? below(state, 10) : 1 + below(state, 9)));
   const auto before = static_cast<size_t>(std::llround(static_cast<double>(n) * o.depth));
@@ -126,7 +130,7 @@ Task lines(const LinesTask& o, size_t n) {
   Task t;
   t.room = room_of(o);
   t.n_lines = static_cast<uint32_t>(n);
-  t.last = o.verbatim;
+  t.last = !o.completion;
   t.text = kRecord;
   std::set<std::string> names;
   std::string name_asked;
@@ -143,8 +147,8 @@ Task lines(const LinesTask& o, size_t n) {
   }
   t.text += fmt::format(
       "{}Now the record is over. Tell me what is the <REGISTER_CONTENT> in line {}? I need the number.",
-      o.verbatim ? "\n" : "", name_asked);
-  t.text += o.verbatim ? " " : fmt::format("\nThe <REGISTER_CONTENT> in line {} is <", name_asked);
+      o.completion ? "" : "\n", name_asked);
+  t.text += o.completion ? fmt::format("\nThe <REGISTER_CONTENT> in line {} is <", name_asked) : " ";
   return t;
 }
 
@@ -194,7 +198,7 @@ Task make_task(const Tokenizer& tokenizer, const LinesTask& o) {
 
 // Names and digits take a token more or less from prompt to prompt: some on top.
 uint32_t least_length(const Tokenizer& tokenizer, const PasskeyTask& o) {
-  return static_cast<uint32_t>(tokenizer.encode(passkey(o, 0).text).size()) + room_of(o) + 2 * o.digits;
+  return static_cast<uint32_t>(tokenizer.encode(passkey(o, 0).text).size()) + room_of(o) + 2 * digits_of(o);
 }
 uint32_t least_length(const Tokenizer& tokenizer, const LinesTask& o) {
   return static_cast<uint32_t>(tokenizer.encode(lines(o, kLeastLines).text).size()) + room_of(o) + 32;

@@ -32,17 +32,17 @@ uint64_t mix_seed(std::initializer_list<uint64_t> numbers);
 struct PasskeyTask {
   uint32_t length = 0;  // tokens, answer included
   double depth = 0.5;
-  uint32_t digits = 5;
+  uint32_t digits = 0;  // 0: the paper's numbers, 1 to 50000
   uint64_t seed = 1;
 };
 Task make_task(const Tokenizer& tokenizer, const PasskeyTask& options);
 
-// Lines of a record: LongChat's LongEval (Li et al. 2023), as many as fit. The completion form ends with the
-// words that lead to the number, for models that continue a text; the verbatim one is LongChat's, for models
-// that answer a question.
+// Lines of a record: LongChat's LongEval (Li et al. 2023), as many as fit, in its words, for models that
+// answer a question. The completion form ends with the words that lead to the number, for models that
+// continue a text.
 struct LinesTask {
   uint32_t length = 0;
-  bool verbatim = false;
+  bool completion = false;
   uint64_t seed = 1;
 };
 Task make_task(const Tokenizer& tokenizer, const LinesTask& options);

@@ -48,8 +48,8 @@ TEST_CASE("passkey prompts keep their length and hold the key where it was asked
       CHECK(t.ids.size() + t.room <= length);
       CHECK(t.ids.size() + t.room + 2 >= std::min(length, length - least + 400));  // no room is wasted
       answers.insert(t.answer);
-      CHECK(t.answer.size() == 5);
       CHECK(t.answer[0] != '0');
+      CHECK(std::stoi(t.answer) <= 50000);
       CHECK(
           t.text.starts_with("There is an important info hidden inside a lot of irrelevant text. Find it and "
                              "memorize them. I will quiz you about the important information there.\n"));
@@ -79,6 +79,30 @@ TEST_CASE("passkey prompts keep their length and hold the key where it was asked
   CHECK(answers.size() == 4);  // one for each length's seed
 }
 
+TEST_CASE("passkeys are the paper's numbers, or have the digits asked for") {
+  uint32_t shorter = 0, most = 0;
+  for (uint64_t seed = 0; seed < 400; seed++) {
+    const std::string answer =
+        make_task(tokenizer(), PasskeyTask{.length = 300, .seed = mix_seed({seed})}).answer;
+    const auto value = static_cast<uint32_t>(std::stoul(answer));
+    CHECK(value >= 1);
+    CHECK(fmt::format("{}", value) == answer);
+    shorter += value < 10000;  // one of five: 80 +- 8
+    most = std::max(most, value);
+  }
+  CHECK(shorter >= 40);
+  CHECK(shorter <= 120);
+  CHECK(most > 45000);
+  CHECK(most <= 50000);
+  for (uint32_t digits : {1u, 5u, 9u})
+    for (uint64_t seed = 0; seed < 20; seed++) {
+      const Task t = make_task(tokenizer(), PasskeyTask{.length = 300, .digits = digits, .seed = seed});
+      CHECK(t.answer.size() == digits);
+      CHECK(t.answer[0] != '0');
+      CHECK(t.room == 5 + digits);
+    }
+}
+
 TEST_CASE("passkey prompts that do not fit are refused") {
   CHECK_THROWS_WITH_AS(make_task(tokenizer(), PasskeyTask{.length = 50}), doctest::Contains("the shortest"),
                        Error);
@@ -94,10 +118,10 @@ TEST_CASE("passkey prompts that do not fit are refused") {
 
 TEST_CASE("records hold as many lines as fit, and ask for one of them") {
   std::set<size_t> places;
-  for (bool verbatim : {false, true})
+  for (bool completion : {true, false})
     for (uint32_t length : {512u, 700u, 4096u})
       for (uint64_t seed : {1u, 2u, 3u}) {
-        const LinesTask o{.length = length, .verbatim = verbatim, .seed = seed};
+        const LinesTask o{.length = length, .completion = completion, .seed = seed};
         const Task t = make_task(tokenizer(), o);
         CAPTURE(length);
         CAPTURE(seed);
@@ -117,8 +141,9 @@ TEST_CASE("records hold as many lines as fit, and ask for one of them") {
         CHECK(count(t.text, line) == 1);
         CHECK(count(t.text, fmt::format("line {}:", name)) == 1);
         places.insert(t.text.find(line) * 8 / t.text.size());
-        CHECK(t.text.ends_with(verbatim ? "? I need the number. "
-                                        : fmt::format("\nThe <REGISTER_CONTENT> in line {} is <", name)));
+        CHECK(t.last == !completion);
+        CHECK(t.text.ends_with(completion ? fmt::format("\nThe <REGISTER_CONTENT> in line {} is <", name)
+                                          : "? I need the number. "));
       }
   CHECK(places.size() > 2);
 }

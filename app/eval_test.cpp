@@ -165,11 +165,26 @@ TEST_CASE("spindle eval passkey and longeval count right answers") {
   CHECK(table.code == 0);
   for (const char* word : {"depth", "300", "50%", "all", "rope none"})
     CHECK(table.out.find(word) != std::string::npos);
-  const Output lines = eval_command("longeval --lengths 450 --trials 2 --json");
-  REQUIRE(lines.code == 0);
-  const auto row = nlohmann::json::parse(lines.out)["results"][0]["lengths"][0];
-  CHECK(row["trials"] == 2);
-  CHECK(row["lines"].get<double>() >= 2);
+  for (const char* form : {"--completion --lengths 450", "--lengths 512"}) {
+    const Output lines = eval_command(fmt::format("longeval {} --trials 2 --json", form));
+    REQUIRE(lines.code == 0);
+    const auto row = nlohmann::json::parse(lines.out)["results"][0]["lengths"][0];
+    CHECK(row["trials"] == 2);
+    CHECK(row["lines"].get<double>() >= 2);
+  }
+}
+
+TEST_CASE("a choice that follows the length is measured beside the others") {
+  for (const char* task : {"passkey --lengths 300 --depths 1", "longeval --completion --lengths 450"}) {
+    const Output o = eval_command(fmt::format("{} --trials 2 --rope-scaling none,dynamic --json", task));
+    CAPTURE(o.err);
+    REQUIRE(o.code == 0);
+    const auto results = nlohmann::json::parse(o.out)["results"];
+    REQUIRE(results.size() == 2);
+    for (const auto& column : results) CHECK(column["lengths"][0]["trials"] == 2);
+    // Within the trained context the frequencies are the model's own.
+    CHECK(results[0]["lengths"][0]["right"] == results[1]["lengths"][0]["right"]);
+  }
 }
 
 TEST_CASE("evaluations that cannot be are refused in one line") {
@@ -191,4 +206,6 @@ TEST_CASE("evaluations that cannot be are refused in one line") {
   check_error("passkey --lengths 100", "a length of 100 tokens: ");
   check_error("longeval --lengths 100", "a length of 100 tokens: ");
   check_error("passkey --depths 0", "allowed is 1 to 1000");
+  // Before the first choice is measured, not after it.
+  check_error("passkey --lengths 300 --attention-pattern window:20 --rope-scaling none,rerope", "choose one");
 }

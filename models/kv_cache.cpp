@@ -143,6 +143,12 @@ void KvCache::share(uint32_t from_slot, uint32_t to_slot, uint32_t n_positions) 
   }
 }
 
+uint32_t KvCache::kept_from(uint32_t n_written) const {
+  const uint32_t written = ceil_div(n_written, shape_.page_tokens);
+  if (shape_.ring_pages == 0 || written <= pages_) return 0;
+  return (written - shape_.ring_pages) * shape_.page_tokens;
+}
+
 uint32_t KvCache::n_shared(uint32_t slot) const {
   const std::vector<uint32_t>& pages = slots_[slot];
   uint32_t n = 0;

@@ -24,6 +24,7 @@ struct KvCacheOptions {
 // A segment is allocated when a sequence first reaches its band, and kept.
 class KvCache {
  public:
+  static constexpr uint32_t kRingLimit = 1u << 28;  // positions
   // How a cache is cut, before anything is allocated.
   struct Plan {
     CacheShape shape;                        // of the layer with the most KV heads
@@ -49,6 +50,11 @@ class KvCache {
   // Lets an empty slot use the first n_positions, whole pages, of another.
   void share(uint32_t from_slot, uint32_t to_slot, uint32_t n_positions);
 
+  // Where a ring begins, and from where on it still holds all of the first n_written positions; 0 without
+  // one.
+  uint32_t ring_begin() const { return shape_.ring_first * shape_.page_tokens; }
+  uint32_t kept_from(uint32_t n_written) const;
+
   // Positions, from the first on, in pages that other sequences use too.
   uint32_t n_shared(uint32_t slot) const;
 
@@ -68,7 +74,6 @@ class KvCache {
   uint64_t full_bytes() const;  // when every slot is full
 
  private:
-  static constexpr uint32_t kRingLimit = 1u << 28;
   struct Band {
     std::vector<Buffer> k, v, k2;  // by layer; empty until allocated
     std::vector<uint32_t> users;   // by page

@@ -49,6 +49,39 @@ TEST_CASE("the memory that is said to be needed is what a full session allocates
     }
 }
 
+TEST_CASE("a context that shifts needs its window, a chunk and a page, however long the text") {
+  const RandomModel random{.head_dim = 32, .context = 700};
+  for (const ContextShift shift : {ContextShift::sinks, ContextShift::window})
+    for (const uint32_t chunk : {16u, 512u}) {
+      const MemoryPlan plan(device().caps(), Gguf::parse(random.bytes(), "random"));
+      SessionOptions o;
+      o.context = 300;
+      o.context_shift = shift;
+      o.prefill_chunk = chunk;
+      device().placeholder();
+      const uint64_t before = device().allocated_bytes();
+      const Model model(device(), Gguf::parse(random.bytes(), "random"));
+      Session session(model, o);
+      session.prefill(session.open(), random_ids(1500, random.vocab, 1), {.sample = false});
+      const MemoryNeed need = plan.need(o);
+      const double ratio =
+          static_cast<double>(need.total()) / static_cast<double>(device().allocated_bytes() - before);
+      CAPTURE(chunk);
+      CHECK(need.cache ==
+            session.cache().allocated_bytes() + align_tensor(session.cache().page_table().bytes()));
+      CHECK(need.activations == session.activation_bytes());
+      CHECK(ratio >= 0.95);
+      CHECK(ratio <= 1.05);
+      // And the largest context is found with its ring.
+      const uint64_t free = need.total();
+      SessionOptions most = o;
+      most.context = plan.largest_context(o, free);
+      CHECK(plan.need(most).total() <= free);
+      most.context += 2 * o.page_tokens;
+      CHECK(plan.need(most).total() > free);
+    }
+}
+
 TEST_CASE("the largest context is the last that fits") {
   const MemoryPlan plan(device().caps(), Gguf::parse(RandomModel{.head_dim = 16}.bytes(), "random"));
   for (const DType type : kCacheTypes)

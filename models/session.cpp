@@ -37,7 +37,16 @@ SessionOptions settled(SessionOptions o) {
   o.prefill_chunk = std::min(o.prefill_chunk, o.context);
   o.steps_in_flight = std::clamp(o.steps_in_flight, 1u, 64u);
   o.logit_rows = std::max(o.logit_rows, std::bit_ceil(o.n_slots));
+  if (o.context_shift != ContextShift::none) {  // what the ring keeps; settle_shift says which keys are seen
+    o.pattern.first = o.context_shift == ContextShift::sinks ? std::min(o.n_sinks, o.context - 1) : 0;
+    o.pattern.window = o.context - o.pattern.first;
+  }
   return o;
+}
+
+// Positions that a sequence may reach.
+uint32_t most_positions(const SessionOptions& o) {
+  return o.context_shift == ContextShift::none ? o.context : KvCache::kRingLimit;
 }
 
 uint32_t most_rows(const SessionOptions& o) { return std::max(o.prefill_chunk, std::bit_ceil(o.n_slots)); }
@@ -143,7 +152,7 @@ MemoryNeed Session::memory_needed(const Caps& caps, const Config& c, std::span<c
   MemoryNeed need;
   need.cache = KvCache::bytes_needed(caps, c.n_kv_heads, c.head_dim, cache_options(o, key_forms(o.rope)));
   need.activations =
-      Transformer::activation_bytes_needed(caps, c, layers, o.context, most_rows(o), o.logit_rows);
+      Transformer::activation_bytes_needed(caps, c, layers, most_positions(o), most_rows(o), o.logit_rows);
   const uint32_t rows = Activations::rows_that_fit(caps, c, layers, most_rows(o));
   const CacheShape shape =
       KvCache::plan(caps, c.n_kv_heads, c.head_dim, cache_options(o, key_forms(o.rope))).shape;
@@ -164,9 +173,14 @@ uint32_t Session::largest_context(const Caps& caps, const Config& c, std::span<c
   SessionOptions o = options;
   const auto fits = [&](uint32_t pages) {
     o.context = pages * o.page_tokens;
-    MemoryNeed need = memory_needed(caps, c, layers, o);
-    need.weights = weights;
-    return need.total() <= free_bytes;
+    try {
+      MemoryNeed need = memory_needed(caps, c, layers, o);
+      need.weights = weights;
+      return need.total() <= free_bytes;
+    } catch (const Error&) {  // a ring must fit into one binding
+      if (o.context_shift == ContextShift::none) throw;
+      return false;
+    }
   };
   uint32_t least = 0,
            most = kMaxContext / o.page_tokens;  // `least` pages fit, more than `most` are not allowed
@@ -299,6 +313,7 @@ uint32_t Session::truncate(int slot, uint32_t n) {
   get(slot);
   Slot& s = slots_[static_cast<size_t>(slot)];
   n = std::min(n, n_tokens(slot));
+  if (!s.stale && !ring_holds(s, n)) n = s.written = std::min(n, cache_.ring_begin());
   // A page that another sequence reads too must not be written again.
   if (n < cache_.n_shared(static_cast<uint32_t>(slot))) n = n / cache_.page_tokens() * cache_.page_tokens();
   s.tokens.resize(n);
@@ -306,6 +321,12 @@ uint32_t Session::truncate(int slot, uint32_t n) {
   s.next.reset();
   roll_back(slot);
   return n;
+}
+
+// Whether the row at position n finds all that it sees: a ring has not come round to it.
+bool Session::ring_holds(const Slot& s, uint32_t n) const {
+  const uint32_t from = cache_.kept_from(s.written);
+  return from == 0 || n <= cache_.ring_begin() || n + 1 >= from + options_.pattern.window;
 }
 
 void Session::close(int slot) {
@@ -451,12 +472,13 @@ void Session::prefill(int slot, std::span<const int> ids, const PrefillOptions& 
   stream_.wait();
   const auto start = Clock::now();
   clear_status(slot);
-  follow_length(slot, static_cast<uint32_t>(s.tokens.size() + all.size()));
+  bring_up_to_date(slot, static_cast<uint32_t>(s.tokens.size() + all.size()));
   Slot before = s;
   const bool contiguous = s.n_prefilled == s.tokens.size();
   try {
     prefill_all(slot, all, options);
   } catch (...) {
+    before.written = s.written;
     s = std::move(before);
     roll_back(slot);
     throw;
@@ -466,30 +488,45 @@ void Session::prefill(int slot, std::span<const int> ids, const PrefillOptions& 
   statistics_.prefill_seconds += seconds_since(start);
 }
 
-// `dynamic`: frequencies for a sequence of so many positions; what was computed with others is computed anew.
-void Session::follow_length(int slot, uint32_t n_positions) {
+// Before a sequence grows to n_positions: `dynamic` gets the frequencies of that length. What the cache holds
+// of others, and what a failure took from a ring, is computed anew; should that fail, then the next time.
+void Session::bring_up_to_date(int slot, uint32_t n_positions) {
   const double length = step_length(rope_, n_positions);
   Slot& s = slots_[static_cast<size_t>(slot)];
-  if (length == rope_length_ || (length < rope_length_ && !s.tokens.empty())) return;
-  stream_.wait();
-  transformer_.retune(inv_freq_at(rope_, rope_length_), inv_freq_at(rope_, length));
-  rope_length_ = length;
-  if (s.tokens.empty()) return;
-  const Slot before = s;
-  cache_.truncate(static_cast<uint32_t>(slot), 0);
-  if (record_ && record_->slot() == slot) record_->truncate(0);
-  s.tokens.clear();
-  prefill_all(slot, before.tokens, {.sample = false, .progress = {}, .on_logits = {}});
+  if (length != rope_length_) {
+    stream_.wait();
+    transformer_.retune(inv_freq_at(rope_, rope_length_), inv_freq_at(rope_, length));
+    rope_length_ = length;
+    s.stale = !s.tokens.empty();
+  }
+  if (!s.stale) return;
+  s.n_prefilled = 0;
+  Slot before = s;
+  try {
+    cache_.truncate(static_cast<uint32_t>(slot), 0);
+    if (record_ && record_->slot() == slot) record_->truncate(0);
+    s.tokens.clear();
+    s.written = 0;
+    prefill_all(slot, before.tokens, {.sample = false, .progress = {}, .on_logits = {}});
+  } catch (...) {
+    s = std::move(before);
+    roll_back(slot);
+    throw;
+  }
   s.next = before.next;
   s.emitted = before.emitted;
   s.n_prefilled = n_tokens(slot);
+  s.stale = false;
 }
 
 // Makes cache and ring what they were when the sequence had its present tokens.
 void Session::roll_back(int slot) {
   stream_.drain();
-  const std::vector<int>& tokens = get(slot).tokens;
+  Slot& s = slots_[static_cast<size_t>(slot)];
+  const std::vector<int>& tokens = s.tokens;
   const auto n = static_cast<uint32_t>(tokens.size());
+  if (n == 0) s.written = 0;
+  s.stale = n > 0 && (s.stale || !ring_holds(s, n));
   cache_.truncate(static_cast<uint32_t>(slot), n);
   if (record_ && record_->slot() == slot) record_->truncate(n);
   for (uint32_t i = n - std::min(n, ring_); i < n; i++) write_ring(slot, i, tokens[i]);
@@ -526,6 +563,7 @@ void Session::prefill_all(int slot, std::span<const int> all, const PrefillOptio
                 {0, static_cast<uint32_t>(slot), first + n - 1, 1});
       prefill_.targets.host<uint32_t>()[0] = static_cast<uint32_t>(slot);
     }
+    s.written = std::max(s.written, first + n);
     stream_.wait(run(shape));
     if (shape.kept < shape.end_kept) record_->add(first, first + n);
     s.tokens.insert(s.tokens.end(), all.begin() + done, all.begin() + done + n);
@@ -571,12 +609,13 @@ std::vector<float> Session::decode(int slot, int id) {
   stream_.wait();
   clear_status(slot);
   const auto position = static_cast<uint32_t>(s.tokens.size());
-  follow_length(slot, position + 1);
+  bring_up_to_date(slot, position + 1);
   cache_.reserve(static_cast<uint32_t>(slot), position + 1);
   write_row(decode_.rows, 0, {static_cast<uint32_t>(id), static_cast<uint32_t>(slot), position, 1});
   write_ring(slot, position, id);
   StepShape shape = keeping(shape_for(Phase::decode, 1, position + 1), slot, position, position + 1);
   shape.sample = false;
+  s.written = std::max(s.written, position + 1);
   try {
     stream_.wait(run(shape));
     if (shape.kept < shape.end_kept) record_->add(position, position + 1);
@@ -614,7 +653,7 @@ void Session::generate(std::span<const int> slots, uint32_t max_tokens, const On
     });
     if (active.empty()) break;
     try {
-      for (const Active& a : active) follow_length(a.slot, n_tokens(a.slot) + 1);
+      for (const Active& a : active) bring_up_to_date(a.slot, n_tokens(a.slot) + 1);
       decode_round(active, on_token);
     } catch (...) {
       for (const Active& a : active) roll_back(a.slot);
@@ -655,8 +694,11 @@ void Session::decode_round(std::vector<Active>& active, const OnToken& on_token)
   bool stopped = false;
   while (finished < launched || (!stopped && launched < steps)) {
     while (!stopped && launched < steps && launched - finished < options_.steps_in_flight) {
-      for (uint32_t i = 0; i < active.size(); i++)
+      for (uint32_t i = 0; i < active.size(); i++) {
+        uint32_t& written = slots_[static_cast<size_t>(active[i].slot)].written;
+        written = std::max(written, base[i] + launched + 1);
         cache_.reserve(static_cast<uint32_t>(active[i].slot), base[i] + launched + 1);
+      }
       StepShape shape = shape_for(Phase::decode, rows, deepest + launched + 1);
       for (kept = 0; record_ && kept < active.size() && active[kept].slot != record_->slot();) kept++;
       if (record_ && kept < active.size())

@@ -117,7 +117,8 @@ class Session {
 
   std::span<const int> tokens(int slot) const { return get(slot).tokens; }  // in the cache
   // Forgets what comes after the first n tokens, and the token that was to come next. Returns how many are
-  // kept: fewer than n, whole pages, where another sequence shares the page that holds the last of them.
+  // kept: fewer than n, whole pages, where another sequence shares the page that holds the last of them, and
+  // at most the first pages of a ring that has come round to what the token after them would see.
   uint32_t truncate(int slot, uint32_t n);
 
   // Appends tokens. Throws ErrorKind::usage with both numbers when they do not fit: nothing is ever cut.
@@ -138,6 +139,8 @@ class Session {
     bool used = false;
     std::vector<int> tokens;   // in the cache
     uint32_t n_prefilled = 0;  // leading positions that the prefill kernels computed
+    uint32_t written = 0;      // positions that steps have written since it was empty: what a ring has met
+    bool stale = false;        // the cache does not hold `tokens` as they would be computed now
     std::optional<int> next;   // sampled, not in the cache
     bool emitted = false;      // next was handed out
     bool ignore_end = false;
@@ -158,7 +161,8 @@ class Session {
   void check_status(int slot);
   void clear_status(int slot);
   void roll_back(int slot);
-  void follow_length(int slot, uint32_t n_positions);
+  bool ring_holds(const Slot& s, uint32_t n) const;
+  void bring_up_to_date(int slot, uint32_t n_positions);
   uint64_t run(const StepShape& shape);  // records if the shape is new, and submits
   void add_timings(const std::vector<Timing>& more);
   StepShape shape_for(Phase phase, uint32_t rows, uint32_t n_positions) const;

@@ -83,7 +83,7 @@ TEST_CASE("attention gives the same bits for every chunk, page size, segment, sc
     CHECK_MESSAGE(same(tokens, w.run(Phase::decode, step, 0, 2 * row_bytes)), "scratch for two splits");
     for (uint32_t page : {16u, 256u})
       for (const auto& bands : {std::vector<uint32_t>{}, {256, 256}, {16, 32, 300, 16}}) {
-        w.lay_out(page, bands, 0x7c00fc00);
+        w.lay_out(page, bands, Poison::infinity);
         CHECK_MESSAGE(same(prompt, w.prefill(1, 333)), "prompt, page " << page << ", bands " << bands.size());
         CHECK_MESSAGE(same(prompt, w.prefill(1, 100, 11 * row_bytes)),
                       "prompt in groups of rows, page " << page);
@@ -107,6 +107,23 @@ TEST_CASE("attention skips inactive rows at the end of a prompt step and rows wi
   w.check(r, padded, "padded");
   const Result unpadded = w.run(Phase::prefill, some);
   CHECK(std::memcmp(r.y.data(), unpadded.y.data(), unpadded.y.size() * 4) == 0);
+}
+
+TEST_CASE("what is stale in a cache of f32 is never seen: not a number, or infinite") {
+  Stream stream(device());
+  AttentionWorld w(stream, 4, 2, 40, DType::f32, {300, 77, 1});
+  const std::vector<SlotPosition> prompt = positions(0, 247, 53),
+                                  step = {{0, 299}, {1, 3}, {1, 76, false}, {2, 0}, {0, 255}, {0, 256}};
+  std::vector<Result> seen;
+  for (Poison poison : {Poison::nan, Poison::infinity})
+    for (uint32_t page : {16u, 256u}) {
+      w.lay_out(page, {256}, poison);
+      seen.push_back(w.run(Phase::prefill, prompt));
+      w.check(seen.back(), prompt, "prompt");
+      seen.push_back(w.run(Phase::decode, step));
+      w.check(seen.back(), step, "step");
+    }
+  for (size_t i = 2; i < seen.size(); i++) CHECK(same(seen[i], seen[i % 2]));
 }
 
 TEST_CASE("a later key that is not a number changes nothing for earlier rows of its tile") {

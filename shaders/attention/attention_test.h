@@ -23,6 +23,14 @@ struct Result {
   std::vector<float> y, lse;
 };
 
+// What unused memory holds: not a number or infinite as whatever a cache reads there, f32, f16 or the f16
+// scale of a block.
+enum class Poison { nan, infinity };
+inline uint32_t poison_word(Poison p, DType type) {
+  if (type == DType::f32) return p == Poison::nan ? 0x7fc17e00 : 0x7f800000;
+  return p == Poison::nan ? 0x7e007fc1 : 0x7c00fc00;
+}
+
 class AttentionWorld {
  public:
   CacheShape cache;
@@ -53,7 +61,7 @@ class AttentionWorld {
   }
 
   // Lays the cache out anew; the bands are in positions, the last one is extended to hold every sequence.
-  void lay_out(uint32_t page_tokens, std::vector<uint32_t> bands, uint32_t poison = 0x7e007fc1) {
+  void lay_out(uint32_t page_tokens, std::vector<uint32_t> bands, Poison poison = Poison::nan) {
     cache.page_tokens = page_tokens;
     tensors_.emplace(stream_);
     segments_.clear();
@@ -65,9 +73,10 @@ class AttentionWorld {
       const uint32_t n =
           i < bands.size() ? std::min(round_up(bands[i], page_tokens), longest - first) : longest - first;
       const uint32_t n_pages = n / page_tokens * n_slots + 1;
-      CacheSegment s{words(n_pages, cache.k_page_bytes(), poison),
-                     words(n_pages, cache.v_page_bytes(), poison), first, n};
-      if (shape.n_key_forms() > 1) s.k2 = words(n_pages, cache.k_page_bytes(), poison);
+      const uint32_t k_poison = poison_word(poison, cache.k_type);
+      CacheSegment s{words(n_pages, cache.k_page_bytes(), k_poison),
+                     words(n_pages, cache.v_page_bytes(), poison_word(poison, cache.v_type)), first, n};
+      if (shape.n_key_forms() > 1) s.k2 = words(n_pages, cache.k_page_bytes(), k_poison);
       std::vector<uint32_t> pages(n_pages);
       std::iota(pages.begin(), pages.end(), 0);
       std::shuffle(pages.begin(), pages.end(), std::mt19937(7));
