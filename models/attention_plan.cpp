@@ -185,6 +185,26 @@ std::vector<AttentionPlan> plan_attention(const std::vector<Layer>& layers, cons
   return plans;
 }
 
+AttentionForms forms_of(const std::vector<AttentionPlan>& plans) {
+  AttentionForms f;
+  for (const AttentionPlan& plan : plans)
+    f = {std::max(f.queries, plan.shape.n_queries()), std::max(f.keys, plan.shape.n_key_forms())};
+  return f;
+}
+
+AttentionForms forms_of(std::span<const Layer> layers, const RopeRequest& person, const AttentionPattern& p) {
+  using enum RopeMethod;
+  AttentionShape shape;
+  shape.passes = p.passes;
+  if (person.method == rerope || person.method == leaky_rerope || person.method == self_extend)
+    shape.passes = pattern::far_and_near(1);
+  if (person.method == dca) shape.passes = pattern::dual_chunk(1);
+  const bool any = std::ranges::any_of(layers, [&](const Layer& l) {
+    return (l.attention.rope != Rope::none || person.log_n) && !keeps_window(l.attention, p);
+  });
+  return any ? AttentionForms{shape.n_queries(), shape.n_key_forms()} : AttentionForms{};
+}
+
 std::string describe(const AttentionPattern& p, const std::vector<Layer>& layers) {
   const auto kept =
       std::ranges::count_if(layers, [&](const Layer& l) { return keeps_window(l.attention, p); });

@@ -50,6 +50,14 @@ using HostTensors = std::map<std::string, std::vector<float>>;
 std::vector<AttentionPlan> plan_attention(const std::vector<Layer>& layers, const Config& config,
                                           const RopePlan& rope, const AttentionPattern& pattern,
                                           const HostTensors& tensors);
+// The most versions of queries and forms of keys of any layer: what attention needs memory for.
+struct AttentionForms {
+  uint32_t queries = 1, keys = 1;
+};
+AttentionForms forms_of(const std::vector<AttentionPlan>& plans);
+// Of the plans that a person's request makes, before any is made.
+AttentionForms forms_of(std::span<const Layer> layers, const RopeRequest& person,
+                        const AttentionPattern& pattern);
 // One line for people: on how many of the layers the pattern holds.
 std::string describe(const AttentionPattern& pattern, const std::vector<Layer>& layers);
 

@@ -37,9 +37,11 @@ SessionOptions settled(SessionOptions o) {
   o.prefill_chunk = std::min(o.prefill_chunk, o.context);
   o.steps_in_flight = std::clamp(o.steps_in_flight, 1u, 64u);
   o.logit_rows = std::max(o.logit_rows, std::bit_ceil(o.n_slots));
-  if (o.context_shift != ContextShift::none) {  // what the ring keeps; settle_shift says which keys are seen
-    o.pattern.first = o.context_shift == ContextShift::sinks ? std::min(o.n_sinks, o.context - 1) : 0;
-    o.pattern.window = o.context - o.pattern.first;
+  if (o.context_shift != ContextShift::none) {  // a pattern of sinks and window, or of a window alone
+    const uint32_t first = o.context_shift == ContextShift::sinks ? std::min(o.n_sinks, o.context - 1) : 0;
+    o.pattern = parse_attention_pattern(first ? fmt::format("sinks:{},{}", first, o.context - first)
+                                              : fmt::format("window:{}", o.context));
+    o.pattern.option = first ? "--context-shift sinks" : "--context-shift window";
   }
   return o;
 }
@@ -51,12 +53,6 @@ uint32_t most_positions(const SessionOptions& o) {
 
 uint32_t most_rows(const SessionOptions& o) { return std::max(o.prefill_chunk, std::bit_ceil(o.n_slots)); }
 
-// Whether far keys are kept in a second form.
-uint32_t key_forms(const RopeRequest& r) {
-  using enum RopeMethod;
-  return r.method == rerope || r.method == leaky_rerope || r.method == self_extend ? 2 : 1;
-}
-
 KvCacheOptions cache_options(const SessionOptions& o, uint32_t k_forms) {
   KvCacheOptions c{o.n_slots, o.context, o.page_tokens, o.k_type, o.v_type};
   c.k_forms = k_forms;
@@ -67,26 +63,16 @@ KvCacheOptions cache_options(const SessionOptions& o, uint32_t k_forms) {
   return c;
 }
 
-// A context that shifts is a pattern of sinks and window, or of a window alone.
-void settle_shift(SessionOptions& o, const Model& model) {
+void check_shift(const SessionOptions& o, const Model& model) {
   if (o.context_shift == ContextShift::none) return;
   require(o.pattern.passes.empty(), ErrorKind::usage,
           "--context-shift and --attention-pattern {}: choose one", o.pattern.text);
   require(model.max_positions() == UINT32_MAX, ErrorKind::usage,
           "--context-shift: this model has embeddings for {} positions and cannot go on past them",
           model.max_positions());
-  const bool sinks = o.context_shift == ContextShift::sinks;
-  require(!sinks || (o.n_sinks >= 1 && o.n_sinks < o.context), ErrorKind::usage,
-          "--sinks {}: allowed are 1 to {}, fewer than the context", o.n_sinks, o.context - 1);
-  o.pattern = parse_attention_pattern(sinks ? fmt::format("sinks:{},{}", o.n_sinks, o.context - o.n_sinks)
-                                            : fmt::format("window:{}", o.context));
-  o.pattern.option = sinks ? "--context-shift sinks" : "--context-shift window";
-}
-
-uint32_t forms(const std::vector<AttentionPlan>& plans) {
-  uint32_t n = 1;
-  for (const AttentionPlan& plan : plans) n = std::max(n, plan.shape.n_key_forms());
-  return n;
+  require(o.context_shift != ContextShift::sinks || (o.n_sinks >= 1 && o.n_sinks < o.context),
+          ErrorKind::usage, "--sinks {}: allowed are 1 to {}, fewer than the context", o.n_sinks,
+          o.context - 1);
 }
 
 SessionOptions checked(SessionOptions o, const Model& model) {
@@ -102,9 +88,8 @@ SessionOptions checked(SessionOptions o, const Model& model) {
   }
   require(o.context <= model.max_positions(), ErrorKind::usage,
           "a context of {} positions, the model has embeddings for {}", o.context, model.max_positions());
-  o = settled(o);
-  settle_shift(o, model);
-  return o;
+  check_shift(o, model);
+  return settled(o);
 }
 
 // The ring is as long as fits into a binding with one of each sequence; penalties look back at most that far.
@@ -149,13 +134,14 @@ MemoryNeed Session::memory_needed(const Caps& caps, const Config& c, std::span<c
                                   const SessionOptions& options) {
   check_ranges(options);
   const SessionOptions o = settled(options);
+  const AttentionForms forms = forms_of(layers, o.rope, o.pattern);
+  const KvCacheOptions cache = cache_options(o, forms.keys);
   MemoryNeed need;
-  need.cache = KvCache::bytes_needed(caps, c.n_kv_heads, c.head_dim, cache_options(o, key_forms(o.rope)));
-  need.activations =
-      Transformer::activation_bytes_needed(caps, c, layers, most_positions(o), most_rows(o), o.logit_rows);
+  need.cache = KvCache::bytes_needed(caps, c.n_kv_heads, c.head_dim, cache);
+  need.activations = Transformer::activation_bytes_needed(caps, c, layers, forms, o.context,
+                                                          most_positions(o), most_rows(o), o.logit_rows);
   const uint32_t rows = Activations::rows_that_fit(caps, c, layers, most_rows(o));
-  const CacheShape shape =
-      KvCache::plan(caps, c.n_kv_heads, c.head_dim, cache_options(o, key_forms(o.rope))).shape;
+  const CacheShape shape = KvCache::plan(caps, c.n_kv_heads, c.head_dim, cache).shape;
   for (const auto& [phase, n] : {std::pair{Phase::prefill, std::min(o.prefill_chunk, rows)},
                                  {Phase::decode, std::bit_ceil(o.n_slots)}})
     need.scratch = std::max(
@@ -200,7 +186,7 @@ Session::Session(const Model& model, const SessionOptions& options)
       rope_length_(step_length(rope_, 0)),
       stream_(model.device()),
       cache_(model.device(), model.config().n_kv_heads, model.config().head_dim,
-             cache_options(options_, forms(plans_))),
+             cache_options(options_, forms_of(plans_).keys)),
       transformer_(stream_, model, plans_, cache_, most_rows(options_), options_.logit_rows),
       slots_(options_.n_slots) {
   require(rope_.method != RopeMethod::dynamic ||

@@ -79,6 +79,12 @@ void Activations::place(Arena& arena, const Caps& caps, const Config& c, std::sp
     arena.add(logits_[i], DType::f32, std::min(part, max_logit_rows_ - i * part), c.vocab_size);
 }
 
+void Activations::place_forms(Arena& arena, const Config& c, AttentionForms forms) {
+  if (forms.queries > 1)
+    arena.add(queries_, DType::f32, forms.queries * max_rows_, c.max_heads() * c.head_dim);
+  if (forms.keys > 1) arena.add(k2_, DType::f32, max_rows_, c.max_kv_heads() * c.head_dim);
+}
+
 Transformer::Transformer(Stream& stream, const Model& model, std::vector<AttentionPlan> plans,
                          const KvCache& cache, uint32_t max_rows, uint32_t max_logit_rows)
     : stream_(stream),
@@ -90,18 +96,11 @@ Transformer::Transformer(Stream& stream, const Model& model, std::vector<Attenti
   arena_ = Arena(stream.device(), Memory::device, "activations");
   place(arena_, stream.caps(), c, layers_, max_rows, max_logit_rows);
   arena_.allocate();
-  uint32_t versions = 1, forms = 1;
-  for (const AttentionPlan& plan : plans_) {
-    versions = std::max(versions, plan.shape.n_queries());
-    forms = std::max(forms, plan.shape.n_key_forms());
-    add_attention(plan);
-  }
+  for (const AttentionPlan& plan : plans_) add_attention(plan);
   if (model.ends().sinusoidal) add_sinusoids();
   attention_arena_ = Arena(stream.device(), Memory::device, "rotated queries");
-  if (versions > 1)
-    attention_arena_.add(queries_, DType::f32, versions * max_rows_, c.max_heads() * c.head_dim);
-  if (forms > 1) attention_arena_.add(k2_, DType::f32, max_rows_, c.max_kv_heads() * c.head_dim);
-  if (versions > 1 || forms > 1) attention_arena_.allocate();
+  place_forms(attention_arena_, c, forms_of(plans_));
+  if (attention_arena_.planned_bytes() > 0) attention_arena_.allocate();
 }
 
 uint64_t Transformer::activation_bytes() const {
@@ -111,19 +110,25 @@ uint64_t Transformer::activation_bytes() const {
 }
 
 uint64_t Transformer::activation_bytes_needed(const Caps& caps, const Config& c,
-                                              std::span<const Layer> layers, uint32_t context,
-                                              uint32_t max_rows, uint32_t max_logit_rows) {
+                                              std::span<const Layer> layers, AttentionForms forms,
+                                              uint32_t context, uint32_t most_positions, uint32_t max_rows,
+                                              uint32_t max_logit_rows) {
   Arena arena(caps);
   Activations activations;
   activations.place(arena, caps, c, layers, max_rows, max_logit_rows);
+  Arena turned(caps);
+  activations.place_forms(turned, c, forms);
   std::set<double> tables;  // as rope_table makes them
   for (const Layer& layer : layers)
     if (layer.attention.rope != Rope::none) tables.insert(std::max(layer.attention.unscaled_rope_base, 0.0));
-  uint64_t bytes = tables.size() * align_tensor(uint64_t{4} * rope_table_rows(context) * c.n_rot);
+  const auto table = [](uint32_t positions, uint32_t cols) {
+    return align_tensor(uint64_t{4} * rope_table_rows(positions) * cols);
+  };
+  uint64_t bytes = tables.size() * table(most_positions, c.n_rot);
+  if (!tables.empty()) bytes += (forms.queries + forms.keys - 2) * table(context, c.n_rot);
   if (get_architecture(c.architecture).ends(c).sinusoidal)  // as add_sinusoids makes them
-    bytes += align_tensor(uint64_t{4} * rope_table_rows(context) * c.dim) +
-             align_tensor(uint64_t{4} * activations.max_rows_ * c.dim);
-  return arena.planned_bytes() + bytes;
+    bytes += table(most_positions, c.dim) + align_tensor(uint64_t{4} * activations.max_rows_ * c.dim);
+  return arena.planned_bytes() + turned.planned_bytes() + bytes;
 }
 
 uint64_t Transformer::scratch_bytes_needed(const Caps& caps, const Config& c, const CacheShape& cache,

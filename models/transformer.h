@@ -63,7 +63,8 @@ struct Activations {
   void place(Arena& arena, const Caps& caps, const Config& c, std::span<const Layer> layers,
              uint32_t max_rows, uint32_t max_logit_rows);
 
- private:
+  Tensor queries_, k2_;  // f32 [versions * max rows, ...], [max rows, ...]: where layers have several
+  void place_forms(Arena& arena, const Config& config, AttentionForms forms);
   void place_experts(Arena& arena, const ExpertSizes& sizes, uint32_t dim);
 };
 
@@ -72,9 +73,11 @@ class Transformer : private Activations {
   // plans: one a layer.
   Transformer(Stream& stream, const Model& model, std::vector<AttentionPlan> plans, const KvCache& cache,
               uint32_t max_rows, uint32_t max_logit_rows);
-  // Activations and rotary tables, and the attention's scratch memory for steps of that shape.
+  // Activations and rotary tables of sequences that reach so many positions of which rows see the context,
+  // and the attention's scratch memory for steps of that shape.
   static uint64_t activation_bytes_needed(const Caps& caps, const Config& config,
-                                          std::span<const Layer> layers, uint32_t context, uint32_t max_rows,
+                                          std::span<const Layer> layers, AttentionForms forms,
+                                          uint32_t context, uint32_t most_positions, uint32_t max_rows,
                                           uint32_t max_logit_rows);
   static uint64_t scratch_bytes_needed(const Caps& caps, const Config& config, const CacheShape& cache,
                                        const StepShape& shape);
@@ -148,7 +151,6 @@ class Transformer : private Activations {
   std::map<std::vector<uint32_t>, Tensor> attention_tables_;
   std::deque<Buffer> table_buffers_;  // tensors point at them
   Arena attention_arena_;
-  Tensor queries_, k2_;  // f32 [versions * max rows, ...], [max rows, ...]: where layers have several
   Arena arena_;
   Buffer scratch_;
 };

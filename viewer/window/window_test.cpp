@@ -108,15 +108,15 @@ TEST_CASE("window: a scripted session shows every panel, the same each time") {
   }
   CHECK(files == 17);
 
-  // The first curve is the model's own: 2 pi base^(2 t / n) of 32 elements.
+  // The first curve is the model's own: 2 pi base^(2 t / n) of 64 elements.
   std::ifstream csv(folder.path / "a" / "rotary.wavelengths.csv");
   std::string line;
   std::getline(csv, line);
   CHECK(line == "series,pair of elements,2π / frequency (positions)");
-  for (int t = 0; t < 16; t++) {
+  for (int t = 0; t < 32; t++) {
     std::getline(csv, line);
     const double value = std::atof(line.substr(line.rfind(',') + 1).c_str());
-    CHECK(value == doctest::Approx(2 * std::numbers::pi * std::pow(10000, t / 16.0)).epsilon(1e-6));
+    CHECK(value == doctest::Approx(2 * std::numbers::pi * std::pow(10000, t / 32.0)).epsilon(1e-6));
   }
   CHECK(take(folder.path / "a" / "rotary.wavelengths.svg").starts_with("<svg "));
 }
