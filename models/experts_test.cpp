@@ -80,7 +80,9 @@ std::vector<Sequence> run(const Model& model, uint32_t chunk, uint32_t n_sequenc
 }  // namespace
 
 TEST_CASE("experts give the same bits whatever the chunk, the batch and the limits") {
+  size_t turn = 0;
   for (const RandomModel& random : models()) {
+    if (passes_over(turn++)) continue;
     const std::vector<std::byte> bytes = random.bytes();
     const Model model(device(), Gguf::parse(bytes, "random"));
     const std::vector<Sequence> whole = run(model, 128, 1);

@@ -234,7 +234,9 @@ TEST_CASE("random models agree with a double-precision reference of the whole mo
                     {"residual_scale", 0.6f},
                     {"logit_scale", 4.f}}},
       });
+  size_t turn = 0;
   for (const RandomModel& random : models) {
+    if (passes_over(turn++)) continue;
     const std::vector<std::byte> bytes = random.bytes();
     const ReferenceModel reference(Gguf::parse(bytes, "random"));
     const Model model(device(), Gguf::parse(bytes, "random"));

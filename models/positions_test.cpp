@@ -2,6 +2,7 @@
 #include "models/positions_test.h"
 
 #include <cmath>
+#include <numbers>
 
 #include "models/positions.h"
 #include "runtime/error.h"
@@ -233,6 +234,65 @@ TEST_CASE("positions: YaRN (A10)") {
   close(plan(RopeMethod::yarn, 128, 1e4, 4096, {.factor = 16, .attention_factor = 1.5}).magnitude, 1.5);
   close(plan(RopeMethod::yarn, 128, 1e4, 4096, {.factor = 16, .attention_scale = 1.25}).magnitude,
         1.25 * 1.2772589);
+}
+
+TEST_CASE("positions: plain and interpolated frequencies and rotations of the tables (A10, A10b, A11, A13)") {
+  struct Row {
+    size_t t;
+    double plain, interpolated;
+  };
+  const auto check = [](uint32_t d, double base, double factor, std::initializer_list<Row> rows) {
+    const RopePlan none = plan(RopeMethod::none, d, base, 4096),
+                   linear = plan(RopeMethod::linear, d, base, 4096, {.factor = factor});
+    for (const Row& row : rows) {
+      CAPTURE(row.t);
+      close(none.inv_freq[row.t], row.plain);
+      close(linear.inv_freq[row.t], row.interpolated);
+    }
+  };
+  check(128, 1e6, 4,
+        {{16, 0.031622777, 0.0079056942},
+         {23, 0.0069783058, 0.0017445765},
+         {24, 0.0056234133, 0.0014058533},
+         {28, 0.0023713737, 0.00059284343},
+         {36, 0.0004216965, 0.00010542413},
+         {39, 0.00022067341, 5.5168352e-05},
+         {40, 0.00017782794, 4.4456985e-05},
+         {63, 1.2409378e-06, 3.1023444e-07}});
+  check(128, 1e4, 16,
+        {{20, 0.056234133, 0.0035146333},
+         {21, 0.048696753, 0.003043547},
+         {32, 0.01, 0.000625},
+         {40, 0.0031622777, 0.00019764235},
+         {45, 0.0015399265, 9.6245408e-05},
+         {46, 0.0013335214, 8.334509e-05},
+         {63, 0.0001154782, 7.2173874e-06}});
+  check(128, 1e4, 32, {{21, 0.048696753, 0.0015217735}, {45, 0.0015399265, 4.8122704e-05}});
+  check(64, 150000, 32,
+        {{8, 0.050813275, 0.0015879148},
+         {9, 0.035012598, 0.0010941437},
+         {12, 0.011454227, 0.00035794459},
+         {17, 0.0017791047, 5.5597023e-05},
+         {18, 0.001225882, 3.8308812e-05},
+         {31, 9.6752366e-06, 3.0235114e-07}});
+  check(64, 1e4, 40,
+        {{10, 0.056234133, 0.0014058533},
+         {11, 0.04216965, 0.0010542413},
+         {22, 0.0017782794, 4.4456985e-05},
+         {23, 0.0013335214, 3.3338036e-05},
+         {31, 0.00013335214, 3.3338036e-06}});
+  const RopePlan llama3 = plan(RopeMethod::none, 128, 500000, 8192);
+  const double frequencies[] = {0.003211446,  0.0026160993, 0.0021311195,  0.0017360467,
+                                0.0014142136, 0.0011520427, 0.00093847387, 0.00076449699};
+  for (size_t i = 0; i < 8; i++) close(llama3.inv_freq[28 + i], frequencies[i]);
+  close(llama3.inv_freq[63], 2.4551408e-06);
+  const RopePlan llama = plan(RopeMethod::none, 128, 1e4, 4096);
+  const double rotations[] = {36.658955, 20.614845, 11.592579, 6.5189865, 3.6658955, 2.0614845, 1.1592579};
+  for (size_t i = 0; i < 7; i++)
+    close(4096 * llama.inv_freq[20 + 4 * i] / (2 * std::numbers::pi), rotations[i]);
+  close(4096 * llama.inv_freq[46] / (2 * std::numbers::pi), 0.86932082);
+  close(1 / std::sqrt(192.0), 0.072168784);                      // what DeepSeek's logit scale multiplies
+  close(std::pow(0.4 / 1.4, -131072.0 / 512), 1.91169830e+139);  // why xPos is centred on its tile
 }
 
 TEST_CASE("positions: DeepSeek's YaRN (A10b)") {

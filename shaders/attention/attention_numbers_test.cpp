@@ -165,6 +165,7 @@ TEST_CASE("attention gives the specification's numbers") {
     CHECK(first.second == doctest::Approx(3.407606).epsilon(1e-6));
     const auto part = one_row(stream, {.scale = 1, .passes = pattern::window(2)}, 8, 4, one, k, v, phase);
     CHECK(part.first[0] == doctest::Approx(3.0878724).epsilon(1e-6));
+    CHECK(part.first[1] == doctest::Approx(-1.0878724).epsilon(1e-6));
     CHECK(part.second == doctest::Approx(0.70141328).epsilon(1e-6));
 
     // B7: branches merge by their log-sum-exp, 2, 1 and 0.5 of four keys, two keys and one key.

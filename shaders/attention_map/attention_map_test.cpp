@@ -72,7 +72,6 @@ std::vector<Case> cases() {
          s.bias_both_ways = true;
        }),
        60, 1}};
-  if (quick()) list.erase(list.begin() + 11, list.end());
   return list;
 }
 
@@ -92,7 +91,9 @@ double check_image(MapWorld& w, const MapImage& m, const std::vector<float>& got
 TEST_CASE("attention maps equal their reference for every cache, score and pattern") {
   Stream stream(device());
   double worst = 0;
+  size_t turn = 0;
   for (const Case& c : cases()) {
+    if (passes_over(turn++)) continue;
     MapWorld w(stream, c.cache, c.shape, {20, c.n}, 1, 64, {48, 32});
     const uint32_t n = c.n, heads = c.shape.n_heads;
     uint32_t pieces = 0;
