@@ -1,11 +1,9 @@
 // `spindle eval perplexity`: how well the model foresees a text, window by window.
 #include <algorithm>
 #include <cmath>
-#include <filesystem>
-#include <fstream>
-#include <iterator>
 
 #include "app/eval.h"
+#include "app/prompt_flags.h"
 #include "runtime/error.h"
 
 namespace spindle {
@@ -33,18 +31,8 @@ struct Text {
   std::vector<uint32_t> bytes;  // by token
 };
 
-std::string read_text(const std::string& file) {
-  std::error_code ignored;
-  require(!std::filesystem::is_directory(file, ignored), ErrorKind::usage, "-f {}: is a directory", file);
-  std::ifstream in(file, std::ios::binary);
-  require(in.good(), ErrorKind::usage, "-f {}: cannot be read", file);
-  std::string text{std::istreambuf_iterator<char>(in), {}};
-  if (text.ends_with('\n')) text.pop_back();  // the one that editors end a file with, as llama.cpp
-  return text;
-}
-
 Text tokenize(const Flags& flags, const Tokenizer& tokenizer) {
-  const std::string text = read_text(flags.file);
+  const std::string text = read_prompt_file(flags.file);
   Text t;
   t.ids = tokenizer.encode(text);
   size_t all = 0;

@@ -5,6 +5,7 @@
 #include <fstream>
 #include <iterator>
 
+#include "models/utf8.h"
 #include "runtime/error.h"
 
 namespace spindle {
@@ -31,15 +32,24 @@ void PromptFlags::add(CLI::App& command, const std::string& what) {
   command.add_flag("--no-escape", no_escape, "take \\n, \\t, ... in -p as they stand");
 }
 
+std::string read_text_file(const std::string& file) {
+  std::error_code ignored;
+  require(!std::filesystem::is_directory(file, ignored), ErrorKind::usage, "{}: is a directory",
+          printable(file));
+  std::ifstream in(file, std::ios::binary);
+  require(in.good(), ErrorKind::usage, "{}: cannot be read", printable(file));
+  return {std::istreambuf_iterator<char>(in), {}};
+}
+
+std::string read_prompt_file(const std::string& file) {
+  std::string text = read_text_file(file);
+  if (text.ends_with('\n')) text.pop_back();
+  return text;
+}
+
 std::string PromptFlags::read() const {
   if (file.empty()) return no_escape ? prompt : unescape(prompt);
-  std::error_code ignored;
-  require(!std::filesystem::is_directory(file, ignored), ErrorKind::usage, "-f {}: is a directory", file);
-  std::ifstream in(file, std::ios::binary);
-  require(in.good(), ErrorKind::usage, "-f {}: cannot be read", file);
-  std::string text{std::istreambuf_iterator<char>(in), {}};
-  if (text.ends_with('\n')) text.pop_back();  // the one that editors end a file with, as llama.cpp
-  return text;
+  return read_prompt_file(file);
 }
 
 }  // namespace spindle

@@ -6,6 +6,11 @@
 
 namespace spindle {
 
+// Every byte of a file. Throws ErrorKind::usage for what cannot be read.
+std::string read_text_file(const std::string& file);
+// The same but for the line break that editors end a file with, as llama.cpp.
+std::string read_prompt_file(const std::string& file);
+
 struct PromptFlags {
   std::string prompt, file;
   bool no_escape = false;

@@ -4,11 +4,9 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
-#include <filesystem>
-#include <fstream>
-#include <iterator>
 
 #include "app/command.h"
+#include "app/prompt_flags.h"
 #include "models/tokenizer.h"
 #include "models/utf8.h"
 #include "runtime/error.h"
@@ -36,16 +34,6 @@ std::string read_standard_input() {
   }
 }
 
-std::string read_text(const std::string& file) {
-  if (file.empty()) return read_standard_input();
-  std::error_code ignored;
-  require(!std::filesystem::is_directory(file, ignored), ErrorKind::usage, "{}: is a directory",
-          printable(file));
-  std::ifstream in(file, std::ios::binary);
-  require(in.good(), ErrorKind::usage, "{}: cannot be read", printable(file));
-  return {std::istreambuf_iterator<char>(in), {}};
-}
-
 // As in C: no line is broken, no terminal obeys it, and it can be read back.
 std::string escaped(std::string_view piece) {
   std::string out;
@@ -66,7 +54,8 @@ void run_tokenize(const Flags& flags) {
   const Tokenizer tokenizer(Gguf::open(flags.model.file()));
   for (const std::string& warning : tokenizer.warnings()) say("warning: {}", warning);
   std::vector<int> ids =
-      tokenizer.encode(read_text(flags.file), {.add_bos = false, .parse_special = flags.special});
+      tokenizer.encode(flags.file.empty() ? read_standard_input() : read_text_file(flags.file),
+                       {.add_bos = false, .parse_special = flags.special});
   if (flags.bos) {
     require(tokenizer.bos().has_value(), ErrorKind::usage, "--bos: {} has no BOS token", flags.model.file());
     ids.insert(ids.begin(), *tokenizer.bos());

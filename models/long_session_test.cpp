@@ -200,11 +200,14 @@ TEST_CASE("a shared prefix gives the same bits under every extension and pattern
 }
 
 TEST_CASE("two sequences shift their context at once, whatever the cache holds") {
+  size_t turn = 0;
   for (const char* architecture : {"llama", "gemma2", "bloom"})
     for (ContextShift shift : {ContextShift::sinks, ContextShift::window})
       for (DType type : {DType::f16, DType::q8_0, DType::q4_0, DType::f32}) {
         if (quick() && (type != DType::q8_0 || (shift == ContextShift::sinks) != (*architecture == 'l')))
           continue;
+        turn++;
+        if (!quick() && turn / 4 % 2 == turn % 2) continue;  // types by turns, half of the pairs
         CAPTURE(architecture);
         CAPTURE(info(type).name);
         RandomModel m = *architecture == 'g' ? windowed(architecture) : small(architecture);
