@@ -152,6 +152,7 @@ TEST_CASE("attention maps equal their reference for every cache, score and patte
     Tensors t(stream);
     const Tensor row = t.f32(1, n);
     for (uint32_t query : {0u, 63u, 64u, n - 1}) {
+      if (query >= n) continue;
       attention_map_row(stream, row, w.source(), MapValue::sum, heads / 2, query);
       stream.run();
       const MapImage m{.first_head = heads / 2,
