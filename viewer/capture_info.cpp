@@ -114,6 +114,8 @@ Json layer_json(const MapLayer& l) {
           {"n_kv_heads", l.n_kv_heads},
           {"head_dim", l.head_dim},
           {"k_type", std::string(info(l.k_type).name)},
+          {"n_rot", l.n_rot},
+          {"halves", l.halves},
           {"scale", s.scale},
           {"passes", passes},
           {"soft_cap", s.soft_cap},
@@ -145,6 +147,8 @@ MapLayer parse_layer(const Json& j, uint32_t n_layers) {
   require(type && std::ranges::count(kCacheTypes, *type) > 0, ErrorKind::model_file, "k_type is {}",
           j.at("k_type").dump());
   l.k_type = *type;
+  if (j.contains("n_rot")) l.n_rot = number(j, "n_rot", 0, l.head_dim);  // the first files had neither
+  l.halves = j.value("halves", false);
   AttentionShape& s = l.plan.shape;
   s.n_heads = l.n_heads;
   s.scale = static_cast<float>(real(j, "scale"));

@@ -42,10 +42,21 @@ void save(const std::string& path, const RopeRequest& rope, DType k_type, std::v
     CHECK(again.tile(r) == maps.tile(r));
     CHECK(again.layer(layer).plan.queries == maps.layer(layer).plan.queries);
     CHECK(again.layer(layer).k_type == k_type);
+    CHECK(again.layer(layer).n_rot == 32);
+    CHECK(!again.layer(layer).halves);
     const auto a = maps.statistics(layer), b = again.statistics(layer);
     for (size_t head = 0; head < 4; head++)
       CHECK(a[head].entropy == doctest::Approx(b[head].entropy).epsilon(1e-5));
-    CHECK(again.row(layer, 1, 77).scores == maps.row(layer, 1, 77).scores);
+    const MapRow row = again.row(layer, 1, 77);
+    CHECK(row.scores == maps.row(layer, 1, 77).scores);
+    for (uint32_t key : {0u, 13u, 60u, 77u}) {
+      const std::vector<float> parts = again.products(layer, 1, 77, key);
+      CHECK(parts == maps.products(layer, 1, 77, key));
+      double sum = 0;
+      for (float x : parts) sum += x;
+      CHECK(sum == doctest::Approx(row.scores[key]).epsilon(1e-4).scale(1e-2));
+    }
+    CHECK(again.products(layer, 1, 77, 78).empty());
   }
 }
 

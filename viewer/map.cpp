@@ -2,6 +2,7 @@
 #include "viewer/map.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 
 #include "runtime/error.h"
@@ -21,9 +22,12 @@ class LiveSource : public AttentionMaps::Source {
     rope = session.rope();
     positions = rope.description;
     n_layers = c.n_layers;
-    for (uint32_t i = 0; i < n_layers; i++)
+    const std::vector<Layer> blocks = layers_of(session.model().architecture(), c);
+    for (uint32_t i = 0; i < n_layers; i++) {
+      const Rope turns = blocks[i].attention.rope;
       layers_.push_back({i, c.n_heads[i], c.n_kv_heads[i], c.head_dim, session.cache().shape(i).k_type,
-                         session.plans()[i]});
+                         turns == Rope::none ? 0 : c.n_rot, turns == Rope::half_split, session.plans()[i]});
+    }
   }
 
   MapSource layer_source(uint32_t layer) override {
@@ -104,11 +108,21 @@ double AttentionMaps::Source::cost_of(double milliseconds) const {
   return ms_per_cost > 0 ? milliseconds / ms_per_cost : milliseconds * device.cost_bound() / 100;
 }
 
-// Slow steps count at once, fast ones little by little.
-void AttentionMaps::Source::learn(double cost, double milliseconds) {
-  if (cost <= 0 || milliseconds <= 0) return;
-  const double now = milliseconds / cost;
-  ms_per_cost = ms_per_cost == 0 || now > ms_per_cost ? now : 0.8 * ms_per_cost + 0.2 * now;
+double AttentionMaps::Source::finish(double cost) {
+  const Recording recording = stream.end();
+  const auto start = std::chrono::steady_clock::now();
+  stream.wait(stream.submit(recording));
+  const double wall =
+      std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
+  uint64_t ns = 0;
+  for (const Timing& t : recording.timings()) ns += t.ns;
+  const double took = ns > 0 ? static_cast<double>(ns) * 1e-6 : wall;
+  longest_ms = std::max(longest_ms, took);
+  if (cost > 0) {  // slow pieces count at once, fast ones little by little
+    const double now = took / cost;
+    ms_per_cost = ms_per_cost == 0 || now > ms_per_cost ? now : 0.8 * ms_per_cost + 0.2 * now;
+  }
+  return took;
 }
 
 AttentionMaps::AttentionMaps(Session& session, int slot)
@@ -146,6 +160,8 @@ const MapLayer& AttentionMaps::layer(uint32_t index) const {
   require_layer(*this, index);
   return source_->layer(index);
 }
+
+double AttentionMaps::longest_ms() const { return source_->longest_ms; }
 
 MapMemory AttentionMaps::memory() const {
   MapMemory m = source_->memory();
@@ -205,7 +221,7 @@ std::vector<HeadStatistics> AttentionMaps::statistics(uint32_t layer, const Stat
   m.n_sinks = o.sinks;
   m.window = o.window;
   Stream& stream = source_->stream;
-  MapWork work(source_->device.caps(), s, m, source_->cost_of(50),
+  MapWork work(source_->device.caps(), s, m, source_->cost_of(o.piece_ms),
                std::min(kStatisticsBytes, source_->device.caps().max_binding_bytes));
   const Buffer image_buffer(source_->device, uint64_t{4} * m.planes() * m.n_lines, Memory::device,
                             "statistics");
@@ -213,9 +229,10 @@ std::vector<HeadStatistics> AttentionMaps::statistics(uint32_t layer, const Stat
   const Tensor image(image_buffer, DType::f32, m.planes(), m.n_lines),
       units(units_buffer, DType::u32, 1, static_cast<uint32_t>(work.units_bytes() / 4));
   stream.fill(image, 0);
+  stream.run();
   while (!work.done()) {
-    work.next(stream, image, units, {});
-    stream.run();
+    stream.begin(true);
+    source_->finish(work.next(stream, image, units, {}).cost());
   }
   std::vector<float> sums(image.elements());
   stream.download(std::as_writable_bytes(std::span(sums)), image);

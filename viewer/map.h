@@ -73,7 +73,9 @@ struct MapLayer {
   uint32_t index = 0;  // in the model
   uint32_t n_heads = 0, n_kv_heads = 0, head_dim = 0;
   DType k_type = DType::f32;
-  AttentionPlan plan;  // passes (windows, sinks), soft cap, slopes, bias, rotary forms and frequencies
+  uint32_t n_rot = 0;   // elements that turn with the position: pairs 2t and 2t + 1,
+  bool halves = false;  // or t and t + n_rot / 2
+  AttentionPlan plan;   // passes (windows, sinks), soft cap, slopes, bias, rotary forms and frequencies
 };
 
 // Over rows [first, first + n) of the region of a head; means over the rows.
@@ -89,6 +91,7 @@ struct HeadStatistics {
 struct StatisticsOptions {
   uint32_t first_query = 0, n_queries = UINT32_MAX;  // clipped to what was kept
   uint32_t sinks = 4, window = 64;                   // keys, positions
+  double piece_ms = 50;                              // device time of a piece of the work, about
 };
 
 // One query: what a hover, the line view and ranks need.
@@ -139,9 +142,13 @@ class AttentionMaps {
   // The whole request at once.
   std::vector<float> tile(const MapRequest& request);
   MapRow row(uint32_t layer, uint32_t head, uint32_t query);
+  // What each element adds to the product of a query and a key, scaled: [head_dim], in the form of the first
+  // pass that shows the key; none does: empty. Their sum is the score, but for soft cap, slopes and bias.
+  std::vector<float> products(uint32_t layer, uint32_t head, uint32_t query, uint32_t key);
   // Of every head of a layer, exact.
   std::vector<HeadStatistics> statistics(uint32_t layer, const StatisticsOptions& options = {});
   MapMemory memory() const;
+  double longest_ms() const;  // device time of the longest piece so far, of jobs and statistics
 
   struct Source;
 

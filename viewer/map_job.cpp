@@ -1,6 +1,5 @@
 // One request, piece by piece: device memory, the clock, and cells from what the device pooled.
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 
 #include "runtime/error.h"
@@ -111,15 +110,7 @@ bool MapJob::step(double milliseconds) {
   stream.begin(true);
   do cost += s.work.next(stream, s.pixels, s.units, s.list).cost();
   while (!done() && cost + s.piece_cost <= allowed);
-  const Recording recording = stream.end();
-  const auto start = std::chrono::steady_clock::now();
-  stream.wait(stream.submit(recording));
-  const double wall =
-      std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
-  uint64_t ns = 0;
-  for (const Timing& t : recording.timings()) ns += t.ns;
-  s.gpu_ms = ns > 0 ? static_cast<double>(ns) * 1e-6 : wall;
-  s.source.learn(cost, s.gpu_ms);
+  s.gpu_ms = s.source.finish(cost);
   s.collect();
   return done();
 }

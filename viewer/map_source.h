@@ -25,7 +25,9 @@ struct AttentionMaps::Source {
   // attention_table(shape), uploaded once.
   Tensor table(uint32_t layer, const AttentionShape& shape);
   double cost_of(double milliseconds) const;
-  void learn(double cost, double milliseconds);  // of a step
+  // Runs what was recorded since stream.begin(true); its milliseconds, by timestamps where the device has
+  // them.
+  double finish(double cost);
 
   Device& device;
   Stream stream;
@@ -34,6 +36,7 @@ struct AttentionMaps::Source {
   uint32_t n_layers = 0;
   uint64_t scratch = 0;    // of the jobs alive
   double ms_per_cost = 0;  // 0: not known yet
+  double longest_ms = 0;   // of what finish() ran
   std::map<uint32_t, Buffer> tables;
 };
 

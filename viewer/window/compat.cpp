@@ -1,6 +1,10 @@
 // What ImGui's versions do differently, and its fonts.
 #include "viewer/window/compat.h"
 
+#if IMGUI_VERSION_NUM >= 18990
+#include <imgui_internal.h>  // SetItemKeyOwner, public only later
+#endif
+
 #include <filesystem>
 #include <string>
 
@@ -24,7 +28,7 @@ void put_wheel(float turns) { ImGui::GetIO().MouseWheel = turns; }
 
 void own_wheel() {
 #if IMGUI_VERSION_NUM >= 18990
-  ImGui::SetItemKeyOwner(ImGuiKey_MouseWheelY);
+  ImGui::SetItemKeyOwner(ImGuiKey_MouseWheelY, 0);
 #endif  // before, nothing scrolls around the maps either
 }
 

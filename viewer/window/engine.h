@@ -83,12 +83,14 @@ struct MapImage {
 struct RowWant {
   size_t source = 0;
   uint32_t layer = 0, head = 0, query = 0;
+  std::optional<uint32_t> key = {};  // of the pair whose elements are wanted
   bool operator==(const RowWant&) const = default;
 };
 
 struct RowFound {
   RowWant want;
   MapRow row;
+  std::vector<float> products;  // by element, of the query and the key
 };
 
 struct StatisticsFound {
@@ -119,6 +121,7 @@ class Engine {
   void set_positions(const RopeRequest& request);  // the text is read again
   void compare(const std::vector<NamedPositions>& list);
   void save(const std::string& path, size_t source);
+  void write_map(const std::string& path, const MapWant& want);  // .npy or .json, the cells of the request
   void open(const std::string& path);
   void close(size_t source);
   void profile(bool on);
@@ -140,6 +143,7 @@ class Engine {
   Device& device() { return device_; }
 
  private:
+  struct Interrupted {};  // thrown out of a prefill that is not wanted any more
   struct Source {
     std::string name;
     std::unique_ptr<Session> session;

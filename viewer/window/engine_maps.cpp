@@ -88,7 +88,6 @@ bool Engine::advance_maps() {
   Job& j = *best;
   const bool done = j.job->step(piece_ms_);
   map_ms_ = j.job->gpu_ms();
-  most_map_ms_ = std::max(most_map_ms_, map_ms_);
   pieces_++;
   if (!done) return true;
   auto image = std::make_shared<MapImage>();
@@ -115,6 +114,8 @@ bool Engine::advance_row() {
   if (!want || want->source >= sources_.size() || !sources_[want->source]->maps) return false;
   Source& s = *sources_[want->source];
   if (row_done_ == want && row_version_ == s.version) return false;
+  // Another pair of the same query needs no new row.
+  const std::shared_ptr<const RowFound> before = row_version_ == s.version ? row_ : nullptr;
   row_done_ = want;
   row_version_ = s.version;
   if (!s.maps->has_layer(want->layer) || want->query >= s.maps->end_query() ||
@@ -122,7 +123,12 @@ bool Engine::advance_row() {
     return true;
   auto found = std::make_shared<RowFound>();
   found->want = *want;
-  found->row = s.maps->row(want->layer, want->head, want->query);
+  RowWant row = *want;
+  if (before) row.key = before->want.key;
+  if (before && before->want == row) found->row = before->row;
+  else found->row = s.maps->row(want->layer, want->head, want->query);
+  if (want->key && *want->key <= want->query)
+    found->products = s.maps->products(want->layer, want->head, want->query, *want->key);
   std::lock_guard lock(mutex_);
   row_ = found;
   return true;
@@ -138,7 +144,9 @@ bool Engine::advance_statistics() {
   }
   if (!want || want->first >= sources_.size() || !sources_[want->first]->maps || left_ > 0) return false;
   Source& s = *sources_[want->first];
-  const auto& [source, o] = *want;
+  const size_t source = want->first;
+  StatisticsOptions o = want->second;
+  o.piece_ms = piece_ms_;
   const uint64_t version = s.version * 1000000007 + s.maps->n_tokens();
   if (have && have->source == source && have->version == version && have->options.sinks == o.sinks &&
       have->options.window == o.window && have->options.first_query == o.first_query &&
@@ -170,6 +178,8 @@ void Engine::publish(bool everything) {
   p.done = done_;
   p.all = all_;
   p.map_ms = map_ms_;
+  for (const auto& s : sources_)
+    if (s->maps) most_map_ms_ = std::max(most_map_ms_, s->maps->longest_ms());
   p.most_map_ms = most_map_ms_;
   p.n_pieces = pieces_;
   p.logits = doing_ == Doing::nothing ? logits_ : nullptr;

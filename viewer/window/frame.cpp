@@ -30,7 +30,12 @@ void go(State& s) {
 void draw_prompt(State& s, float width) {
   Ui& ui = s.ui;
   const bool running = s.now->doing == Doing::writing || s.now->doing == Doing::reading;
-  const float right = ui.px(394);
+  const std::string more = fmt::format("+{}", s.n_tokens);
+  const float padding = 2 * ImGui::GetStyle().FramePadding.x, gap = ImGui::GetStyle().ItemSpacing.x,
+              slider = ui.px(84);
+  float right = 2 * slider + 5 * gap;
+  for (const char* text : {running ? "Pause" : "Generate", "+1", more.c_str()})
+    right += ImGui::CalcTextSize(text).x + padding;
   ImGui::SetNextItemWidth(width - right);
   if (s.ui.frame == 2 && !ui.still) ImGui::SetKeyboardFocusHere();
   if (ImGui::InputTextWithHint("###prompt", "Write a prompt, then press Enter", &s.prompt,
@@ -49,8 +54,7 @@ void draw_prompt(State& s, float width) {
   if (button(ui, "step", "+1")) s.engine.write(1);
   tooltip(ui, "One more token");
   ImGui::SameLine();
-  if (button(ui, "continue", fmt::format("+{}", s.n_tokens).c_str()))
-    s.engine.write(static_cast<uint32_t>(s.n_tokens));
+  if (button(ui, "continue", more.c_str())) s.engine.write(static_cast<uint32_t>(s.n_tokens));
   tooltip(ui, "So many more tokens");
   if (!can_step) ImGui::EndDisabled();
   ImGui::SameLine();
@@ -78,11 +82,11 @@ void draw_scrub(State& s, float width) {
   const float span = std::max(n, std::min(all, 64.0f));
   const auto x_of = [&](float t) { return at.x + width * t / span; };
   list.AddRectFilled(at, {at.x + width, at.y + height}, ui.theme.raised, ui.px(3));
+  if (n < 1) return;
   list.AddRectFilled(at, {x_of(std::min(n, static_cast<float>(s.now->n_prompt))), at.y + height},
                      ui.theme.accent, ui.px(3));
   list.AddRectFilled({x_of(static_cast<float>(s.now->n_prompt)), at.y}, {x_of(n), at.y + height},
                      ui.theme.good, ui.px(3));
-  if (n < 1) return;
   const float t = std::clamp((ImGui::GetIO().MousePos.x - at.x) / width * span, 1.0f, n);
   if (ImGui::IsItemActive()) wanted = t;
   if (ImGui::IsItemHovered() || ImGui::IsItemActive()) {
@@ -176,7 +180,13 @@ void draw_status(State& s) {
 
 void draw_help(State& s) {
   Ui& ui = s.ui;
-  const ImVec2 screen = ImGui::GetIO().DisplaySize, size = {ui.px(520), ui.px(430)};
+  const ImVec2 screen = ImGui::GetIO().DisplaySize, size = {ui.px(520), ui.px(492)};
+  ImGui::SetNextWindowPos({0, 0});
+  ImGui::SetNextWindowSize(screen);
+  ImGui::PushStyleColor(ImGuiCol_WindowBg, ui.theme.shade);
+  ImGui::Begin("shade", nullptr, ImGuiWindowFlags_NoDecoration | ImGuiWindowFlags_NoInputs);
+  ImGui::End();
+  ImGui::PopStyleColor();
   ImGui::SetNextWindowPos({(screen.x - size.x) / 2, (screen.y - size.y) / 2});
   ImGui::SetNextWindowSize(size);
   ImGui::PushStyleColor(ImGuiCol_WindowBg, ui.theme.panel);
@@ -198,13 +208,21 @@ void draw_help(State& s) {
                                                       {"c", "next colours"},
                                                       {"t", "dark, light"},
                                                       {"?", "this list; Escape closes it"}};
-  for (const auto& [key, what] : keys) {
-    ImGui::PushFont(fixed_font());
-    ImGui::TextColored(vector_of(ui.theme.accent), "%s", key);
-    ImGui::PopFont();
-    ImGui::SameLine(ui.px(110));
-    ImGui::TextUnformatted(what);
-  }
+  const std::pair<const char*, const char*> mouse[] = {
+      {"wheel", "zoom the map; Shift: keys alone, Ctrl: queries alone"},
+      {"drag", "move it; in the small map: move the frame"},
+      {"click", "lock a cell or a token; again: let it go"},
+      {"right click", "on a plot: save it as PNG, CSV or SVG"}};
+  const auto table = [&](const auto& rows) {
+    for (const auto& [key, what] : rows) {
+      ImGui::TextColored(vector_of(ui.theme.accent), "%s", key);
+      ImGui::SameLine(ui.px(110));
+      ImGui::TextUnformatted(what);
+    }
+  };
+  table(keys);
+  ImGui::Spacing();
+  table(mouse);
   ImGui::End();
   ImGui::PopStyleVar();
   ImGui::PopStyleColor();
@@ -247,7 +265,7 @@ void draw_welcome(State& s) {
     ImGui::PushFont(bold_font());
     ImGui::TextUnformatted(kPanelNames[i]);
     ImGui::PopFont();
-    ImGui::SameLine(ImGui::GetCursorPosX() + ui.px(i % 2 ? 0 : 0) + 0);
+    ImGui::SameLine();
     ImGui::SetCursorPosX((ImGui::GetWindowWidth() - width) / 2 + ui.px(96));
     muted(ui, kPanelWords[i]);
   }
@@ -325,6 +343,7 @@ void draw_window(State& s) {
   // Maps of panels that are not shown cost nothing.
   if (s.panel != Panel::map)
     for (const char* key : {"map", "other", "mini"}) s.engine.want_map(key, nullptr);
+  if (s.panel != Panel::tokens || !s.tokens.lines) s.engine.want_map("lines", nullptr);
   if (s.panel != Panel::heads)
     for (uint32_t i = 0; i < (s.now->sources.empty() ? 0 : s.now->sources[0].n_layers); i++)
       s.engine.want_map(fmt::format("layer.{}", i), nullptr);

@@ -102,8 +102,35 @@ void draw_scale(Ui& ui, ImDrawList& list, const Picture& p, ImVec2 from, float w
   draw_text(list, {from.x + width + ui.px(8), y}, 0, ui.theme.muted, high);
 }
 
+// Where windows and sinks end: what lies left of the line, or right of the upright one, is not seen.
+void draw_passes(State& s, ImDrawList& list, const std::function<ImVec2(double, double)>& at) {
+  const MapView& v = s.map;
+  const MapLayer* layer = layer_of(s, v.source, v.layer);
+  if (!layer) return;
+  const ImU32 colour = s.ui.theme.bad;
+  for (const KeyPass& pass : layer->plan.shape.passes) {
+    const double n = pass.from.n;
+    if (pass.from.kind == EDGE_BEHIND && n > 0)
+      list.AddLine(at(v.query0, v.query0 + 1 - n), at(v.query1, v.query1 + 1 - n), colour, s.ui.px(1.5f));
+    if (pass.to.kind == EDGE_AT && pass.to.n > 0)
+      list.AddLine(at(v.query0, pass.to.n), at(v.query1, pass.to.n), colour, s.ui.px(1.5f));
+  }
+}
+
+std::string passes_text(const State& s) {
+  const MapLayer* layer = layer_of(s, s.map.source, s.map.layer);
+  std::string text;
+  if (layer)
+    for (const KeyPass& pass : layer->plan.shape.passes) {
+      if (pass.from.kind == EDGE_BEHIND && pass.from.n > 0)
+        text += fmt::format("  ·  window {}", pass.from.n);
+      if (pass.to.kind == EDGE_AT && pass.to.n > 0) text += fmt::format("  ·  first {}", pass.to.n);
+    }
+  return text;
+}
+
 // Token texts where a position is wide enough, else numbers.
-void draw_axes(State& s, ImDrawList& list, ImVec2 from, ImVec2 to) {
+void draw_axes(State& s, ImDrawList& list, ImVec2 from, ImVec2 to, bool queries) {
   Ui& ui = s.ui;
   const MapView& v = s.map;
   const double wide = (to.x - from.x) / (v.key1 - v.key0), high = (to.y - from.y) / (v.query1 - v.query0);
@@ -112,7 +139,8 @@ void draw_axes(State& s, ImDrawList& list, ImVec2 from, ImVec2 to) {
     Axis a{"", "", false, low, end};
     return a.ticks(about);
   };
-  if (high >= line * 0.95) {
+  if (!queries) {
+  } else if (high >= line * 0.95) {
     for (auto q = static_cast<uint32_t>(v.query0); q < v.query1; q++) {
       const float y = from.y + static_cast<float>((q + 0.5 - v.query0) * high) - line / 2;
       if (y < from.y - line / 2 || y + line / 2 > to.y) continue;
@@ -179,8 +207,8 @@ std::optional<Cell> draw_heat(State& s, const HeatOptions& o, const MapImage* im
   Ui& ui = s.ui;
   MapView& v = s.map;
   const ImVec2 origin = ImGui::GetCursorScreenPos();
-  const float line = ImGui::GetFontSize(), left = o.axes ? ui.px(88) : 0, top = o.axes ? line + ui.px(8) : 0,
-              low = o.axes ? line + ui.px(14) : 0;
+  const float line = ImGui::GetFontSize(), left = o.axes && o.queries ? ui.px(88) : 0,
+              top = o.axes ? line + ui.px(8) : 0, low = o.axes ? line + ui.px(14) : 0;
   ImGui::InvisibleButton(o.id.c_str(), size);
   const bool hovered = ImGui::IsItemHovered(), active = ImGui::IsItemActive();
   const ImVec2 from = {origin.x + left, origin.y + top},
@@ -218,17 +246,20 @@ std::optional<Cell> draw_heat(State& s, const HeatOptions& o, const MapImage* im
     list.AddRectFilled({a.x, from.y}, {std::max(b.x, a.x + 1), to.y}, faded(colour, 0.24f));
     list.AddRect(a, {std::max(b.x, a.x + 2), std::max(b.y, a.y + 2)}, colour);
   };
+  if (cell) ui.next_cursors["position"] = cell->query;
   if (v.locked) cross(*v.locked, ui.theme.warning);
   if (v.hover) cross(*v.hover, ui.theme.light ? IM_COL32(30, 30, 30, 255) : IM_COL32(255, 255, 255, 255));
+  if (o.axes) draw_passes(s, list, at);
   list.PopClipRect();
   list.AddRect(from, to, ui.theme.border);
   if (o.axes) {
-    draw_axes(s, list, from, to);
+    draw_axes(s, list, from, to, o.queries);
     const bool roomy = to.x - from.x > ui.px(400);
     if (heat)
       draw_scale(ui, list, *heat->picture, {to.x - ui.px(roomy ? 190 : 128), to.y + ui.px(12)},
                  ui.px(roomy ? 130 : 70), o.minus != nullptr);
-    if (roomy) draw_text(list, {from.x, to.y + ui.px(7)}, 0, ui.theme.muted, "queries ↓  keys →");
+    if (roomy)
+      draw_text(list, {from.x, to.y + ui.px(7)}, 0, ui.theme.muted, "queries ↓  keys →" + passes_text(s));
   }
   if (cell && o.zoom && ImGui::IsMouseReleased(0) && !ImGui::IsMouseDragging(0, 4) &&
       std::abs(ImGui::GetIO().MouseClickedPos[0].x - mouse.x) +

@@ -80,6 +80,13 @@ struct Viewer {
       r.model = {c.head_dim, c.n_rot, c.rope_base, c.context_length};
       own.request = c.rope;
     }
+    if (model) {
+      const Config& c = model->config();
+      s.bias.heads = static_cast<int>(c.n_heads.at(0));
+      if (c.max_alibi_bias.value_or(0) > 0) s.bias.max_bias = *c.max_alibi_bias;
+      s.bias.buckets = static_cast<int>(c.relative_buckets);
+      s.bias.max_distance = static_cast<int>(c.relative_max_distance);
+    }
     if (!own.request.method) own.request.method = RopeMethod::none;
     r.methods.push_back(own);
     r.position = r.model.context_length / 2.0;

@@ -108,7 +108,7 @@ void draw_series(Ui& ui, ImDrawList& list, const Frame& f, const Series& s) {
         break;
       case Mark::bars:
         list.AddRectFilled({p.x - bar / 2, std::min(p.y, base)}, {p.x + bar / 2, std::max(p.y, base)},
-                           s.colour, ui.px(1.5f));
+                           s.colours.empty() ? s.colour : s.colours[i], ui.px(1.5f));
         break;
       case Mark::steps:
         if (!points.empty() && points.back().y == p.y && i + 1 < s.x.size()) break;
@@ -231,8 +231,15 @@ std::optional<double> draw_plot(Ui& ui, const Plot& p, ImVec2 size) {
   for (const PlotBand& b : p.bands) {
     const float x0 = f.at(b.from, p.y.low).x, x1 = f.at(b.to, p.y.low).x;
     list.AddRectFilled({x0, f.from.y}, {x1, f.to.y}, faded(b.colour, 0.14f));
+    // Its name stands where the lines leave more room.
+    float lowest = f.from.y, highest = f.to.y;
+    for (const Series& s : p.series)
+      if (const double v = nearest_y(s, (b.from + b.to) / 2, p.x.logarithmic); std::isfinite(v))
+        lowest = std::max(lowest, f.at(b.from, v).y), highest = std::min(highest, f.at(b.from, v).y);
+    const bool above = highest - f.from.y > f.to.y - lowest;
     if (ImGui::CalcTextSize(b.name.c_str()).x < x1 - x0 - ui.px(6))
-      draw_text(list, {(x0 + x1) / 2, f.to.y - line - ui.px(5)}, 0.5f, b.colour, b.name);
+      draw_text(list, {(x0 + x1) / 2, above ? f.from.y + ui.px(3) : f.to.y - line - ui.px(5)}, 0.5f, b.colour,
+                b.name);
   }
   for (const Series& s : p.series) draw_series(ui, list, f, s);
   int n = 0;

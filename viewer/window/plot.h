@@ -31,6 +31,7 @@ struct Series {
   ImU32 colour = 0;
   Mark mark = Mark::line;
   std::vector<double> x, y;
+  std::vector<ImU32> colours = {};  // of bars, one by one; none: colour
   float width = 1.8f;
 };
 

@@ -31,7 +31,7 @@ struct MapView {
   bool follow = true;         // the whole text, as it grows
   double query0 = 0, query1 = 1, key0 = 0, key1 = 1;  // visible positions
   std::optional<Cell> hover, locked;
-  bool details = true;
+  bool pairs = false;  // what each rotary pair adds to the score, instead of the strongest keys
 };
 
 struct HeatPicture {  // one heat map's pixels
@@ -78,7 +78,7 @@ struct State {
   struct {
     int heads = 8;
     double max_bias = 8;
-    int buckets = 32, max_distance = 128;
+    int buckets = 32, max_distance = 128;  // T5's
   } bias;
   struct {
     std::string search;
@@ -116,17 +116,20 @@ void draw_captures(State& s);
 // Shared by panels that show one head.
 const SourceInfo* source_of(const State& s, int index);
 const MapLayer* layer_of(const State& s, int source, int layer);
-void choose_source(State& s, const char* name, const char* label, int& which, bool with_none);
+void choose_source(State& s, const char* name, const char* label, int& which, bool with_none,
+                   float width = 120);
 void choose_head(State& s);  // source, layer and head of s.map
 // A heat map in a box of the window; the cell under the mouse, if any.
 struct HeatOptions {
   std::string id;
   std::string link;
   bool axes = true, zoom = true;
+  bool queries = true;              // the axis of queries; false: that of the map at the left
   const MapImage* minus = nullptr;  // shown is the difference
 };
 std::optional<Cell> draw_heat(State& s, const HeatOptions& options, const MapImage* image, ImVec2 size);
-void request_row(State& s, uint32_t query);
+void draw_cell(State& s, float height);  // the box beside the map
+void request_row(State& s, uint32_t query, std::optional<uint32_t> key = {});
 std::string token_text(const State& s, uint32_t position);
 // Why there is no map yet, and what to do; empty: there is one.
 std::string missing_map(const State& s);

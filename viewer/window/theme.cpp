@@ -67,7 +67,7 @@ void apply(const Theme& t, float scale) {
   s.ItemInnerSpacing = {8, 6};
   s.CellPadding = {8, 4};
   s.ScrollbarSize = 12;
-  s.GrabMinSize = 14;
+  s.GrabMinSize = 8;
   s.WindowRounding = s.ChildRounding = 6;
   s.FrameRounding = s.GrabRounding = s.PopupRounding = s.TabRounding = 5;
   s.ScrollbarRounding = 6;

@@ -3,8 +3,11 @@
 #include "viewer/window/target.h"
 #define GLFW_INCLUDE_NONE
 #include <GLFW/glfw3.h>
+#include <dlfcn.h>
 
 #include <algorithm>
+#include <cstdio>
+#include <cstdlib>
 #include <string>
 
 namespace spindle {
@@ -18,6 +21,13 @@ std::string& last_glfw_error() {
 }  // namespace
 
 WindowSystem::WindowSystem() {
+  // Xlib ends the program when its server is gone; by itself it would do so amid running threads.
+  using IoHandler = int (*)(void*);
+  if (const auto set = reinterpret_cast<IoHandler (*)(IoHandler)>(dlsym(RTLD_DEFAULT, "XSetIOErrorHandler")))
+    set([](void*) -> int {
+      std::fputs("spindle-viewer: the connection to the screen was lost\n", stderr);
+      std::_Exit(static_cast<int>(ErrorKind::runtime));
+    });
   glfwSetErrorCallback([](int, const char* text) { last_glfw_error() = text; });
   require(glfwInit(), "no window can be opened ({}): try --headless --screenshot FILE.png",
           last_glfw_error());

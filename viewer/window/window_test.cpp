@@ -47,7 +47,7 @@ Output play(const Folder& folder, const std::string& script, const std::string& 
             const std::string& more = "") {
   std::filesystem::create_directories(folder.path / out);
   std::ofstream(folder.path / "script") << script;
-  return viewer(folder, fmt::format("--script '{0}/script' --out '{0}/{1}' --size 960x600 -c 128 {2}",
+  return viewer(folder, fmt::format("--script '{0}/script' --out '{0}/{1}' --size 1120x640 -c 128 {2}",
                                     folder.path.string(), out, more));
 }
 
@@ -59,6 +59,14 @@ hover map 0.4 0.7
 screenshot hover
 wheel 5
 screenshot zoom
+click map 0.5 0.6
+click map.pairs
+hover nothing
+screenshot pairs
+click map.save
+click map.save.npy
+click map.save
+click map.save.json
 panel tokens
 click token.5
 screenshot tokens
@@ -106,7 +114,10 @@ TEST_CASE("window: a scripted session shows every panel, the same each time") {
     if (entry.path().extension() == ".png") CHECK(pictures.insert(a).second);  // no two alike
     files++;
   }
-  CHECK(files == 17);
+  CHECK(files == 20);
+
+  CHECK(take(folder.path / "a" / "map.npy").starts_with("\x93NUMPY"));
+  CHECK(take(folder.path / "a" / "map.json").ends_with("]]}\n"));
 
   // The first curve is the model's own: 2 pi base^(2 t / n) of 64 elements.
   std::ifstream csv(folder.path / "a" / "rotary.wavelengths.csv");

@@ -9,6 +9,34 @@
 
 namespace spindle {
 
+namespace {
+
+// What the model has learned, by distance.
+Plot learned_bias(const Ui& ui, const MapLayer& l, int farthest) {
+  const auto& bias = l.plan.shape.bias;
+  const size_t n = bias.size() / l.n_heads, middle = l.plan.shape.bias_both_ways ? n / 2 : 0;
+  Plot p;
+  p.id = "bias.learned";
+  p.title = "Bias of the model's heads";
+  p.link = "distance";
+  p.x = {"distance", "positions", false, 0, farthest * 1.15};
+  p.y = {"added to the score", "", false, 0, 0};
+  std::vector<double> all = {0};
+  for (uint32_t h = 0; h < l.n_heads; h++) {
+    Series line{fmt::format("head {}", h), ui.theme.series[h % 7], Mark::steps, {}, {}};
+    for (int d = 0; d <= static_cast<int>(p.x.high); d++) {
+      line.x.push_back(d);
+      line.y.push_back(bias[h * n + std::min(middle + static_cast<size_t>(d), n - 1)]);
+      all.push_back(line.y.back());
+    }
+    p.series.push_back(line);
+  }
+  p.y.fit(all, 0.06);
+  return p;
+}
+
+}  // namespace
+
 void draw_bias(State& s) {
   Ui& ui = s.ui;
   auto& b = s.bias;
@@ -32,6 +60,15 @@ void draw_bias(State& s) {
   p.link = "head";
   Series points{"slope", ui.theme.accent, Mark::points, {}, slopes};
   for (int i = 0; i < b.heads; i++) points.x.push_back(i);
+  const MapLayer* own = layer_of(s, s.map.source, s.map.layer);
+  if (own && !own->plan.shape.slopes.empty()) {
+    Series model{"of the model", ui.theme.series[1], Mark::points, {}, {}};
+    for (size_t i = 0; i < own->plan.shape.slopes.size(); i++)
+      model.x.push_back(static_cast<double>(i)), model.y.push_back(own->plan.shape.slopes[i]);
+    p.x.high = std::max(p.x.high, static_cast<double>(model.x.size()) - 0.5);
+    p.legend = true;
+    p.series.push_back(model);
+  }
   p.y.fit(slopes, 0.1);
   p.series.push_back(points);
   draw_plot(ui, p, {half.x - 2 * ImGui::GetStyle().WindowPadding.x, plot_height});
@@ -100,6 +137,7 @@ void draw_bias(State& s) {
   w.y.fit(width, 0.08);
   w.y.low = 0;
   w.series.push_back(bars);
+  if (own && !own->plan.shape.bias.empty()) w = learned_bias(ui, *own, b.max_distance);
   draw_plot(ui, w, {half.x - 2 * ImGui::GetStyle().WindowPadding.x, plot_height - ui.px(4)});
   ImGui::EndChild();
 }

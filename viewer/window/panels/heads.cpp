@@ -107,7 +107,7 @@ void draw_thumbnails(State& s, const SourceInfo& source, const StatisticsFound* 
       v.query1 = v.key1 = std::max(1u, source.n_tokens);
       v.hover.reset(), v.locked.reset();
       const std::string id = fmt::format("head.{}.{}", l.index, h);
-      draw_heat(s, {id, "", false, false, nullptr}, part.get(), {edge, edge});
+      draw_heat(s, {id, "", false, false, true, nullptr}, part.get(), {edge, edge});
       const bool chosen = before.layer == static_cast<int>(l.index) && before.head == static_cast<int>(h);
       if (chosen)
         list.AddRect({from.x - 2, from.y - 2}, {to.x + 2, to.y + 2}, ui.theme.accent, ui.px(3), 0, ui.px(2));
@@ -246,7 +246,7 @@ void draw_heads(State& s) {
   ImGui::SameLine();
   if (button(ui, "heads.csv", "CSV") && found) save_csv(s, *found);
   const ImVec2 area = ImGui::GetContentRegionAvail();
-  const float gap = ui.px(10), table = ui.px(510);
+  const float gap = ui.px(10), table = ui.px(540);
   ImGui::BeginChild("thumbnails", {area.x - table - gap, area.y}, true);
   draw_thumbnails(s, *source, found.get());
   ImGui::EndChild();

@@ -3,9 +3,8 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 
-#include "viewer/window/plot.h"
+#include "viewer/window/panels/rotary_plots.h"
 #include "viewer/window/state.h"
 
 namespace spindle {
@@ -40,11 +39,11 @@ std::string missing_map(const State& s) {
   return {};
 }
 
-void choose_source(State& s, const char* name, const char* label, int& which, bool with_none) {
+void choose_source(State& s, const char* name, const char* label, int& which, bool with_none, float width) {
   std::vector<std::string> names;
   for (size_t i = 0; i < s.now->sources.size(); i++)
     names.push_back(with_none && i == 0 ? "nothing" : s.now->sources[i].name);
-  choose(s.ui, name, label, which, names, with_none ? 84 : 120);
+  choose(s.ui, name, label, which, names, width);
 }
 
 void choose_head(State& s) {
@@ -77,11 +76,11 @@ void choose_head(State& s) {
   choose(s.ui, "map.head", "head", v.head, heads, 116);
 }
 
-void request_row(State& s, uint32_t query) {
+void request_row(State& s, uint32_t query, std::optional<uint32_t> key) {
   const MapLayer* l = layer_of(s, s.map.source, s.map.layer);
   if (!l) return;
   s.engine.want_row({static_cast<size_t>(s.map.source), l->index,
-                     std::min(static_cast<uint32_t>(s.map.head), l->n_heads - 1), query});
+                     std::min(static_cast<uint32_t>(s.map.head), l->n_heads - 1), query, key});
 }
 
 namespace {
@@ -121,81 +120,12 @@ void draw_options(State& s) {
   ImGui::SameLine();
   choose(ui, "map.scale", "scale", v.scale, scale_names(), 82);
   ImGui::SameLine();
-  int which = static_cast<int>(std::ranges::find(colour_names(), std::string(colour_names()[0])) -
-                               colour_names().begin());
-  which = static_cast<int>(ui.colours);
+  int which = static_cast<int>(ui.colours);
   if (choose(ui, "map.colours", "", which, colour_names(), 104)) ui.colours = static_cast<Colours>(which);
   ImGui::SameLine();
   bool hide = v.hidden_keys > 0;
   if (toggle(ui, "map.sinks", "hide sinks", hide)) v.hidden_keys = hide ? 4 : 0;
   tooltip(ui, "The first tokens take most of the attention of many heads; hidden, the rest can be seen.");
-}
-
-// What the cell under the mouse, or the locked one, is.
-void draw_details(State& s, float height) {
-  Ui& ui = s.ui;
-  MapView& v = s.map;
-  const std::optional<Cell> cell = v.hover ? v.hover : v.locked;
-  ImGui::BeginChild("details", {0, height}, true);
-  heading(ui, "Cell", v.locked ? (v.hover ? "" : "locked; click it to let go") : "click to lock");
-  if (!cell) {
-    ImGui::PushTextWrapPos(0);
-    muted(ui,
-          "Move over the map. The wheel zooms (with Shift along keys, with Ctrl along queries), dragging "
-          "moves, a double click shows all.");
-    ImGui::PopTextWrapPos();
-    ImGui::EndChild();
-    return;
-  }
-  request_row(s, cell->query);
-  const auto found = s.engine.row();
-  const bool here = found && found->want.query == cell->query &&
-                    found->want.layer == static_cast<uint32_t>(v.layer) &&
-                    found->want.source == static_cast<size_t>(v.source);
-  const auto line = [&](const char* name, const std::string& text) {
-    muted(ui, name);
-    ImGui::SameLine(ui.px(92));
-    ImGui::TextUnformatted(text.c_str());
-  };
-  const float width = ImGui::GetContentRegionAvail().x - ui.px(84);
-  const auto id_of = [&](uint32_t at) {
-    return at < s.now->tokens.size() ? fmt::format("  #{}", s.now->tokens[at].id) : std::string();
-  };
-  line("query",
-       fitted(fmt::format("{}  {}{}", cell->query, token_text(s, cell->query), id_of(cell->query)), width));
-  line("key", fitted(fmt::format("{}  {}{}", cell->key, token_text(s, cell->key), id_of(cell->key)), width));
-  line("distance", fmt::format("{}", static_cast<int64_t>(cell->query) - cell->key));
-  if (!here || cell->key >= found->row.probabilities.size()) {
-    line("probability", cell->key > cell->query ? "not seen: it comes later" : "...");
-    ImGui::EndChild();
-    return;
-  }
-  const auto& p = found->row.probabilities;
-  const auto rank = 1 + std::ranges::count_if(p, [&](float x) { return x > p[cell->key]; });
-  line("probability", number_text(p[cell->key]));
-  line("score",
-       found->row.scores[cell->key] <= -1e29f ? "not seen" : number_text(found->row.scores[cell->key]));
-  line("rank", fmt::format("{} of {} keys", rank, p.size()));
-  ImGui::Spacing();
-  heading(ui, "Strongest keys", "of this query");
-  std::vector<uint32_t> order(p.size());
-  std::iota(order.begin(), order.end(), 0u);
-  const size_t n = std::min<size_t>(order.size(), 40);
-  std::partial_sort(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(n), order.end(),
-                    [&](uint32_t a, uint32_t b) { return p[a] != p[b] ? p[a] > p[b] : a < b; });
-  ImDrawList& list = *ImGui::GetWindowDrawList();
-  for (size_t i = 0; i < n; i++) {
-    const ImVec2 at = ImGui::GetCursorScreenPos();
-    if (at.y + ImGui::GetFontSize() > ImGui::GetWindowPos().y + ImGui::GetWindowHeight() - ui.px(8)) break;
-    const float bar = ImGui::GetContentRegionAvail().x;
-    list.AddRectFilled(at, {at.x + bar * p[order[i]], at.y + ImGui::GetFontSize() + ui.px(2)},
-                       faded(ui.theme.accent, 0.35f), ui.px(2));
-    draw_text(list, {at.x + ui.px(4), at.y + 1}, 0, order[i] == cell->key ? ui.theme.accent : ui.theme.text,
-              fitted(fmt::format("{}  {}", order[i], token_text(s, order[i])), bar - ui.px(70)));
-    draw_text(list, {at.x + bar - ui.px(2), at.y + 1}, 1, ui.theme.muted, number_text(p[order[i]]));
-    ImGui::Dummy({bar, ImGui::GetFontSize()});
-  }
-  ImGui::EndChild();
 }
 
 // The whole map, small, with the visible part framed.
@@ -211,7 +141,7 @@ void draw_minimap(State& s, float width) {
   s.engine.want_map("mini", &want);
   const auto image = s.engine.map("mini");
   const auto hover = std::exchange(v.hover, std::nullopt), locked = std::exchange(v.locked, std::nullopt);
-  draw_heat(s, {"map.mini", "", false, false, nullptr}, image.get(), {width, width});
+  draw_heat(s, {"map.mini", "", false, false, true, nullptr}, image.get(), {width, width});
   std::swap(whole, v);
   v.hover = hover, v.locked = locked;
   const ImVec2 from = ImGui::GetItemRectMin();
@@ -245,6 +175,32 @@ void save_map(State& s, const MapImage& image) {
   s.ui.write_text(s.ui.export_path("map", "csv"), text);
 }
 
+// PNG and CSV of what is on screen; NPY and JSON of its positions one by one, up to 4096 each way.
+void draw_exports(State& s, const MapWant& shown, const MapImage* image) {
+  Ui& ui = s.ui;
+  ImGui::SetNextItemWidth(ui.px(114));
+  const bool open = ImGui::BeginCombo("###map.save", "save as ...", ImGuiComboFlags_HeightLarge);
+  ui.mark("map.save");
+  if (!open) return;
+  const auto item = [&](const char* ending) {
+    const bool chosen = ImGui::Selectable(ending);
+    ui.mark(fmt::format("map.save.{}", ending));
+    return chosen;
+  };
+  if (item("png")) ui.shots.push_back({ui.export_path("map", "png"), ui.marks["map"]});
+  if (item("csv") && image) save_map(s, *image);
+  for (const char* ending : {"npy", "json"})
+    if (item(ending)) {
+      MapWant want = shown;
+      MapRequest& r = want.request;
+      r.width = std::min(r.region.n_keys, 4096u), r.height = std::min(r.region.n_queries, 4096u);
+      if (*ending == 'j') r.n_heads = 1;
+      s.engine.write_map(ui.export_path("map", ending), want);
+      ui.notice = fmt::format("saved map.{}", ending);
+    }
+  ImGui::EndCombo();
+}
+
 }  // namespace
 
 void draw_map(State& s) {
@@ -267,13 +223,13 @@ void draw_map(State& s) {
   }
   const bool compares = v.other > 0 && v.other < static_cast<int>(s.now->sources.size());
   ImVec2 area = ImGui::GetContentRegionAvail();
-  const float side = v.details ? ui.px(268) : 0, gap = ui.px(12);
-  area.x -= side + (side > 0 ? gap : 0);
-  const int maps = compares ? 3 : 1;
-  const float each = (area.x - gap * static_cast<float>(maps - 1)) / static_cast<float>(maps);
+  const float side = ui.px(268), gap = ui.px(12), axis = ui.px(88);
+  area.x -= side + gap;
+  // Maps that are compared share the axis of queries.
+  const float each = compares ? (area.x - axis - 2 * gap) / 3 : area.x - axis;
   const float head = compares ? ImGui::GetFrameHeight() : 0;
-  const ImVec2 size = {each, std::min(area.y - head, compares ? each * 1.35f : area.y)},
-               pixels = {each - ui.px(100), size.y - ui.px(50)};
+  const float height = std::min(area.y - head, compares ? each + ui.px(40) : area.y);
+  const ImVec2 pixels = {each - ui.px(12), height - ui.px(50)};
   const MapWant want = want_of(s, v.source, pixels), other = want_of(s, v.other, pixels);
   s.engine.want_map("map", &want);
   s.engine.want_map("other", compares ? &other : nullptr);
@@ -282,52 +238,49 @@ void draw_map(State& s) {
   const ImVec2 start = ImGui::GetCursorPos();
   const auto one = [&](int i, const char* id, const std::string& title, const MapImage* a,
                        const MapImage* minus) {
-    ImGui::SetCursorPos({start.x + static_cast<float>(i) * (each + gap), start.y});
+    const float x = start.x + (i ? axis : 0) + static_cast<float>(i) * (each + gap);
     if (compares) {
+      ImGui::SetCursorPos({i ? x : x + axis, start.y});
       heading(ui, fitted(title, each - ui.px(8)).c_str());
-      ImGui::SetCursorPos({start.x + static_cast<float>(i) * (each + gap), start.y + head});
     }
-    if (const auto c = draw_heat(s, {id, "map", true, true, minus}, a, size)) cell = c;
+    ImGui::SetCursorPos({x, start.y + head});
+    if (const auto c =
+            draw_heat(s, {id, "map", true, true, i == 0, minus}, a, {i ? each : each + axis, height}))
+      cell = c;
   };
   one(0, "map", source->name, image.get(), nullptr);
   if (compares) {
-    one(1, "map.other", s.now->sources[static_cast<size_t>(v.other)].name, second.get(), nullptr);
+    const std::string& name = s.now->sources[static_cast<size_t>(v.other)].name;
+    one(1, "map.other", name, second.get(), nullptr);
     const bool both = image && second && image->want.request.region == second->want.request.region;
-    one(2, "map.difference",
-        fmt::format("{} less {}", source->name, s.now->sources[static_cast<size_t>(v.other)].name),
-        both ? image.get() : nullptr, both ? second.get() : nullptr);
+    one(2, "map.difference", fmt::format("{} less {}", source->name, name), both ? image.get() : nullptr,
+        both ? second.get() : nullptr);
+    ImGui::SetCursorPos({start.x, start.y + head + height + ui.px(6)});
+    const float left = area.y - head - height - ui.px(10);
+    if (const auto plot = loss_plot(s, {v.source, v.other}); plot && left > ui.px(120))
+      draw_plot(ui, *plot, {area.x, std::min(left, ui.px(260))});
+    else if (!plot) muted(ui, "Methods that Rotary compared have their perplexity here.");
   }
   v.hover = cell;
-  if (v.details) {
-    ImGui::SetCursorPos({start.x + area.x + gap, start.y});
-    ImGui::BeginGroup();
-    const float mini = ui.px(s.now->sources.size() > 1 ? 140 : 112);
-    ImGui::BeginChild("overview", {side, mini + 2 * ImGui::GetStyle().WindowPadding.y}, true,
-                      ImGuiWindowFlags_NoScrollbar);
-    draw_minimap(s, mini);
-    ImGui::SameLine();
-    ImGui::BeginGroup();
-    if (v.scale == 0)
-      slide(ui, "map.decades", "", v.decades, 1, 8, "%.1f decades", false,
-            s.now->sources.size() > 1 ? 84 : 112);
-    double most = v.most;
-    if (slide(ui, "map.most", "", most, 0.001, 1, "top %.3f", true, s.now->sources.size() > 1 ? 84 : 112))
-      v.most = most;
-    if (s.now->sources.size() > 1) {
-      ImGui::SetNextItemWidth(ui.px(112));
-      choose_source(s, "map.other_source", "", v.other, true);
-      tooltip(ui, "Compare with another method or capture");
-    }
-    if (button(ui, "map.save", "PNG")) ui.shots.push_back({ui.export_path("map", "png"), ui.marks["map"]});
-    ImGui::SameLine();
-    if (button(ui, "map.save_csv", "CSV") && image) save_map(s, *image);
-    ImGui::EndGroup();
-    ImGui::EndChild();
-    ImGui::PushStyleVar(ImGuiStyleVar_ItemSpacing, {0, 0});
-    ImGui::PopStyleVar();
-    draw_details(s, area.y - mini - 2 * ImGui::GetStyle().WindowPadding.y - ImGui::GetStyle().ItemSpacing.y);
-    ImGui::EndGroup();
+  ImGui::SetCursorPos({start.x + area.x + gap, start.y});
+  ImGui::BeginGroup();
+  const float mini = ui.px(s.now->sources.size() > 1 ? 148 : 112);
+  ImGui::BeginChild("overview", {side, mini + 2 * ImGui::GetStyle().WindowPadding.y}, true,
+                    ImGuiWindowFlags_NoScrollbar);
+  draw_minimap(s, ui.px(112));
+  ImGui::SameLine();
+  ImGui::BeginGroup();
+  if (v.scale == 0) slide(ui, "map.decades", "", v.decades, 1, 8, "%.1f decades", false, 114);
+  slide(ui, "map.most", "", v.most, 0.001, 1, "top %.3f", true, 114);
+  if (s.now->sources.size() > 1) {
+    choose_source(s, "map.other_source", "", v.other, true, 114);
+    tooltip(ui, "Compare with another method or capture");
   }
+  draw_exports(s, want, image.get());
+  ImGui::EndGroup();
+  ImGui::EndChild();
+  draw_cell(s, area.y - mini - 2 * ImGui::GetStyle().WindowPadding.y - ImGui::GetStyle().ItemSpacing.y);
+  ImGui::EndGroup();
 }
 
 }  // namespace spindle

@@ -137,10 +137,10 @@ void draw_time(State& s) {
   ImGui::EndChild();
   ImGui::SameLine(0, gap);
   ImGui::BeginGroup();
-  ImGui::BeginChild("rates", {right, (area.y - 2 * gap) * 0.42f}, true, ImGuiWindowFlags_NoScrollbar);
+  ImGui::BeginChild("rates", {right, (area.y - 2 * gap) * 0.39f}, true, ImGuiWindowFlags_NoScrollbar);
   draw_rates(s, ImGui::GetContentRegionAvail());
   ImGui::EndChild();
-  ImGui::BeginChild("frame", {right, ui.px(146)}, true);
+  ImGui::BeginChild("frame", {right, ui.px(168)}, true);
   heading(ui, "A frame of this window");
   ImGui::Text("drawing %s ms on the device, at most %s",
               measured(s, fmt::format("{:.2f}", static_cast<double>(s.frame_ns) / 1e6)).c_str(),
@@ -154,6 +154,14 @@ void draw_time(State& s) {
   ImGui::SameLine();
   ImGui::AlignTextToFramePadding();
   muted(ui, fmt::format("last token {} ms", measured(s, fmt::format("{:.1f}", s.now->writing_ms))));
+  double keeping = 0, all = 0;
+  for (const Timing& t : s.now->timings) {
+    all += static_cast<double>(t.ns);
+    if (t.name.starts_with("attention_keep")) keeping += static_cast<double>(t.ns);
+  }
+  if (pinned && all > 0)
+    muted(ui, fmt::format("keeping took {} % of that step's device time",
+                          measured(s, fmt::format("{:.1f}", 100 * keeping / all))));
   ImGui::EndChild();
   ImGui::BeginChild("memory", {right, 0}, true);
   draw_memory(s);

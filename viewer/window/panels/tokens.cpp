@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <span>
 
 #include "viewer/window/state.h"
 
@@ -100,7 +101,8 @@ void draw_flow(State& s, const RowFound* row) {
   ImGui::Dummy({width, y + height});
 }
 
-// Queries on the left, keys on the right, the strongest pairs of the locked one or of the span joined.
+// Queries on the left, keys on the right: the strongest pairs of the locked query, and fainter the few
+// strongest of every other query on screen.
 void draw_lines(State& s, const RowFound* row) {
   Ui& ui = s.ui;
   ImDrawList& list = *ImGui::GetWindowDrawList();
@@ -122,20 +124,47 @@ void draw_lines(State& s, const RowFound* row) {
     if (ImGui::IsMouseHoveringRect(from, to) && ImGui::IsWindowHovered() && ImGui::IsMouseClicked(0))
       s.map.locked = Cell{i, i};
   }
+  const auto y_of = [&](uint32_t i) {
+    return origin.y + static_cast<float>(i - first) * height + height / 2;
+  };
+  MapWant want;
+  want.source = static_cast<size_t>(s.map.source);
+  want.request.layer = static_cast<uint32_t>(s.map.layer);
+  if (const MapLayer* l = layer_of(s, s.map.source, s.map.layer))
+    want.request.first_head = std::min(static_cast<uint32_t>(s.map.head), l->n_heads - 1);
+  want.request.region = {first, last - first, first, last - first};
+  want.request.width = want.request.height = last - first;
+  s.engine.want_map("lines", &want);
+  if (const auto image = s.engine.map("lines"); image && image->want.request.region == want.request.region) {
+    const uint32_t n_keys = image->want.request.width;
+    for (uint32_t i = first; i < last; i++) {
+      if (i == query || i - first >= image->want.request.height) continue;
+      const auto p = std::span(image->values).subspan(size_t{i - first} * n_keys, n_keys);
+      std::vector<uint32_t> order(n_keys);
+      std::iota(order.begin(), order.end(), 0u);
+      const auto top =
+          static_cast<std::ptrdiff_t>(std::min<uint32_t>(static_cast<uint32_t>(s.tokens.top), n_keys));
+      std::partial_sort(order.begin(), order.begin() + top, order.end(),
+                        [&](uint32_t a, uint32_t b) { return p[a] != p[b] ? p[a] > p[b] : a < b; });
+      for (std::ptrdiff_t k = 0; k < top; k++)
+        if (const float v = p[order[static_cast<size_t>(k)]]; v > 0.01f)
+          list.AddLine({left, y_of(i)}, {right, y_of(first + order[static_cast<size_t>(k)])},
+                       faded(ui.theme.muted, std::clamp(0.1f + 0.5f * v, 0.0f, 0.6f)), ui.px(1 + 2 * v));
+    }
+  }
   if (row) {
     const auto& p = row->row.probabilities;
     std::vector<uint32_t> order(p.size());
     std::iota(order.begin(), order.end(), 0u);
     std::ranges::sort(order, [&](uint32_t a, uint32_t b) { return p[a] != p[b] ? p[a] > p[b] : a < b; });
-    const float y0 = origin.y + static_cast<float>(query - first) * height + height / 2;
+    const float y0 = y_of(query);
     float elsewhere = 0;
     for (size_t i = 0; i < order.size() && i < 24; i++) {
       if (order[i] < first) {
         elsewhere += p[order[i]];
         continue;
       }
-      const float y1 = origin.y + static_cast<float>(order[i] - first) * height + height / 2;
-      list.AddLine({left, y0}, {right, y1},
+      list.AddLine({left, y0}, {right, y_of(order[i])},
                    faded(ui.theme.accent, std::clamp(0.15f + 1.5f * std::sqrt(p[order[i]]), 0.0f, 1.0f)),
                    ui.px(1 + 6 * p[order[i]]));
     }
@@ -156,13 +185,15 @@ void draw_span(State& s, const RowFound* row) {
     return;
   }
   const int a = std::min(t.first, t.last), b = std::max(t.first, t.last);
-  ImGui::Text("%d to %d: %d tokens", a, b, b - a + 1);
+  if (a == b) ImGui::Text("token %d", a);
+  else ImGui::Text("%d to %d: %d tokens", a, b, b - a + 1);
   if (!row) return;
   double sum = 0;
   for (int i = a; i <= b && static_cast<size_t>(i) < row->row.probabilities.size(); i++)
     sum += row->row.probabilities[static_cast<size_t>(i)];
-  ImGui::Text("probability in it: sum %s", number_text(sum).c_str());
-  ImGui::Text("mean %s", number_text(sum / (b - a + 1)).c_str());
+  if (s.map.locked) muted(ui, fmt::format("what {} gives it:", s.map.locked->query));
+  ImGui::Text("probability %s", number_text(sum).c_str());
+  if (a != b) ImGui::Text("mean %s", number_text(sum / (b - a + 1)).c_str());
 }
 
 // What comes next, and how temperature changes it.
@@ -217,6 +248,13 @@ void draw_tokens(State& s) {
   }
   ImGui::SameLine();
   toggle(ui, "tokens.lines", "lines", t.lines);
+  if (t.lines) {
+    ImGui::SameLine();
+    double top = t.top;
+    if (slide(ui, "tokens.top", "", top, 1, 10, "top %.0f", false, 84))
+      t.top = static_cast<int>(std::round(top));
+    tooltip(ui, "Keys that are joined to each query; the locked one has more");
+  }
   if (!s.now || s.now->tokens.empty()) {
     ImGui::Dummy({1, ui.px(40)});
     muted(ui, "There is no text yet. Write a prompt above and press Enter.");
