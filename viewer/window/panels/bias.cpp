@@ -112,7 +112,7 @@ void draw_bias(State& s) {
   t.link = "distance";
   t.legend = false;
   t.x = {"distance", "positions", false, 0, static_cast<double>(b.max_distance) * 1.15};
-  t.y = {"bucket", "", false, 0, b.buckets + 0.5};
+  t.y = {"bucket", "", false, 0, b.buckets * 1.25};  // room for what the lines are called
   Series steps{"bucket", ui.theme.series[1], Mark::steps, {}, {}};
   for (size_t i = 0; i < bucket.size(); i++)
     steps.x.push_back(static_cast<double>(i)), steps.y.push_back(bucket[i]);
