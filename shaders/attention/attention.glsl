@@ -32,6 +32,9 @@ layout(constant_id = 19) const uint SEED = 0;
 layout(constant_id = 20) const uint DECAY_AT = 0;  // words before it in the table
 layout(constant_id = 21) const uint LIST_AT = 0;
 layout(constant_id = 22) const uint N_LISTED = 0;
+// For devices of few registers and large heads:
+layout(constant_id = 23) const bool AHEAD = true;       // chunks of a key are loaded together, else one by one
+layout(constant_id = 24) const bool KEEP_QUERY = true;  // else q is read again for every key
 
 layout(binding = 0) writeonly buffer Y { vec4 y[]; };
 layout(binding = 1) writeonly buffer Lse { float lse[]; };
@@ -54,8 +57,9 @@ const uint kScores = KEYS / SPAN;  // scores of a lane in one block
 const bool kGathered = (FEATURES & (ATTENTION_STRIDED | ATTENTION_LISTED)) != 0;
 
 // A lane without a chunk reads another's.
-uint chunk_of(uint c, uint chunks) { return min(c * SPAN + lane, chunks - 1); }
-bool owns(uint c, uint chunks) { return c * SPAN + lane < chunks; }
+bool all_own(uint c, uint chunks) { return (c + 1) * SPAN <= chunks; }
+uint chunk_of(uint c, uint chunks) { return all_own(c, chunks) ? c * SPAN + lane : min(c * SPAN + lane, chunks - 1); }
+bool owns(uint c, uint chunks) { return all_own(c, chunks) || c * SPAN + lane < chunks; }
 
 float slope[ROWS];
 uint bias_at[ROWS];

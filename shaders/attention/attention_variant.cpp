@@ -59,14 +59,15 @@ AttentionVariant choose_attention(const Caps& caps, Phase phase, const CacheShap
   if (caps.software) {
     v.rows = std::min(decode ? group : 8, std::max(1u, 16 / std::max(own, v.keys / v.span)));
   } else {
-    const bool narrow = caps.min_subgroup_size <= 8;
-    // Apple's GPUs have 128 registers, AMD's and NVIDIA's twice as many; shared memory tells them apart.
-    const bool few_registers = narrow || (caps.max_subgroup_size == 32 && caps.shared_memory_bytes <= 32768);
+    const bool few_registers = has_few_registers(caps), narrow = caps.min_subgroup_size <= 8;
     v.rows = std::min({decode ? group : 4, narrow ? 2u : 4u, std::max(1u, 4 / own)});
     v.unroll = few_registers ? 1 : std::min(v.span, 2u);
     // Ranges, slopes and bias are registers too, and so are several scores of a lane.
     if (few_registers && (attention_features(shape) != 0 || shape.soft_cap > 0 || v.keys > 4 * v.span))
       v.rows = std::max(1u, v.rows / 2);
+    // Large heads: q and the sums of a row take most registers, or more than there are.
+    v.ahead = !few_registers || own <= 2;
+    v.keep_query = !few_registers || own <= 6;
   }
   return v;
 }
@@ -101,7 +102,9 @@ KernelSpec attention_kernel(const Caps& caps, const AttentionVariant& v, const C
            s.seed,
            decay_at,
            decay_at + decay_rows * cache.head_dim,
-           static_cast<uint32_t>(s.listed.size())}};
+           static_cast<uint32_t>(s.listed.size()),
+           v.ahead,
+           v.keep_query}};
 }
 
 KernelSpec attention_merge_kernel(const Caps& caps, const AttentionShape& shape) {

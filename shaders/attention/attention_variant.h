@@ -9,6 +9,8 @@ namespace spindle {
 struct AttentionVariant {
   uint32_t lanes, span, rows, keys, unroll;
   uint32_t split_keys;  // decode; 0 in prefill
+  bool ahead = true;
+  bool keep_query = true;
   uint32_t clusters() const { return lanes / span; }
 };
 

@@ -46,16 +46,18 @@ void block_step(uint block, uint lowest, uint safe, uint stride) {
     Chunk key[UNROLL * kOwnK];
     [[unroll]] for (uint u = 0; u < UNROLL; u++) {
       const Place place = place_of_key(k + u);
-      [[unroll]] for (uint c = 0; c < kOwnK; c++) key[u * kOwnK + c] = load_k(place, token_of_key(k + u), chunk_of(c, kChunksK));
+      [[unroll]] for (uint c = 0; c < kOwnK; c++)
+        if (AHEAD) key[u * kOwnK + c] = load_k(place, token_of_key(k + u), chunk_of(c, kChunksK));
     }
     [[unroll]] for (uint r = 0; r < ROWS; r++) {
       float part[UNROLL];
       [[unroll]] for (uint u = 0; u < UNROLL; u++) {
         vec4 products = vec4(0);
         [[unroll]] for (uint c = 0; c < kOwnK; c++) {
+          if (!AHEAD) key[u * kOwnK + c] = load_k(place_of_key(k + u), token_of_key(k + u), chunk_of(c, kChunksK));
           vec4 low = K_SCALED ? vec4(0) : products;
-          low = fma(query[(r * kOwnK + c) * 2], key[u * kOwnK + c].low, low);
-          low = fma(query[(r * kOwnK + c) * 2 + 1], key[u * kOwnK + c].high, low);
+          low = fma(query_of(r, c, 0), key[u * kOwnK + c].low, low);
+          low = fma(query_of(r, c, 1), key[u * kOwnK + c].high, low);
           products = K_SCALED ? fma(low, vec4(key[u * kOwnK + c].scale), products) : low;
         }
         part[u] = (products.x + products.y) + (products.z + products.w);
@@ -91,7 +93,8 @@ void block_step(uint block, uint lowest, uint safe, uint stride) {
     Chunk value[UNROLL * kOwnV];
     [[unroll]] for (uint u = 0; u < UNROLL; u++) {
       const Place place = place_of_key(k + u);
-      [[unroll]] for (uint c = 0; c < kOwnV; c++) value[u * kOwnV + c] = load_v(place, token_of_key(k + u), chunk_of(c, kChunksV));
+      [[unroll]] for (uint c = 0; c < kOwnV; c++)
+        if (AHEAD) value[u * kOwnV + c] = load_v(place, token_of_key(k + u), chunk_of(c, kChunksV));
     }
     [[unroll]] for (uint r = 0; r < ROWS; r++) {
       float weights = x[r * kScores];  // of the lanes' keys k / SPAN * SPAN + lane
@@ -102,6 +105,7 @@ void block_step(uint block, uint lowest, uint safe, uint stride) {
         const bvec4 hidden = bvec4((SPLIT_KEYS == 0 || kGathered) && !visible(position_of_key(block, k + u), r));
         [[unroll]] for (uint c = 0; c < kOwnV; c++) {
           const uint at = (r * kOwnV + c) * 2;
+          if (!AHEAD) value[u * kOwnV + c] = load_v(place_of_key(k + u), token_of_key(k + u), chunk_of(c, kChunksV));
           const vec4 by = vec4(V_SCALED ? weight * value[u * kOwnV + c].scale : weight);
           sum[at] = mix(fma(by, value[u * kOwnV + c].low, sum[at]), sum[at], hidden);
           sum[at + 1] = mix(fma(by, value[u * kOwnV + c].high, sum[at + 1]), sum[at + 1], hidden);

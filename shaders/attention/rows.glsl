@@ -1,5 +1,5 @@
 // The rows of a cluster: their queries, their unfinished sums, and how they begin and end.
-vec4 query[ROWS * kOwnK * 2], sum[ROWS * kOwnV * 2];  // sum: of exp(score - m) * v
+vec4 query[KEEP_QUERY ? ROWS * kOwnK * 2 : 1], sum[ROWS * kOwnV * 2];  // sum: of exp(score - m) * v
 float m[ROWS], l[ROWS];                               // largest score so far, sum of exp(score - m)
 uint from[ROWS], seen[ROWS];                          // the row sees the keys from <= j < seen of this pass
 uint after[ROWS];                                     // the row's position + 1; 0: there is no such row
@@ -17,18 +17,30 @@ uint state_row(uint r) {
   return SPLIT_KEYS == 0 ? row : row * p.n_splits + place;
 }
 
-// Of a version; with decay, for the keys of one block of 256.
+uint query_version, query_block;  // of a version; with decay, for the keys of one block of 256
+
+vec4 load_query(uint r, uint c, uint half_chunk) {
+  const uint from_row = N_QUERIES > 1 ? query_version * p.query_rows * p.n_heads : 0;
+  const uint at = chunk_of(c, kChunksK) * 2 + half_chunk;
+  const bool mine = first + r < end && owns(c, kChunksK);
+  vec4 v = mine ? q[(from_row + head_row(r)) * kChunksK * 2 + at] : vec4(0);
+  if (has(ATTENTION_DECAY) && mine && after[r] > query_block * 256)
+    v *= table4[DECAY_AT / 4 + ((after[r] - 1) / 256 - query_block) * kChunksK * 2 + at];
+  return v;
+}
+
 void load_queries(uint version, uint block) {
-  const uint from_row = N_QUERIES > 1 ? version * p.query_rows * p.n_heads : 0;
+  query_version = version;
+  query_block = block;
   [[unroll]] for (uint r = 0; r < ROWS; r++)
     [[unroll]] for (uint c = 0; c < kOwnK; c++)
-      [[unroll]] for (uint half_chunk = 0; half_chunk < 2; half_chunk++) {
-        const uint at = chunk_of(c, kChunksK) * 2 + half_chunk, own = (r * kOwnK + c) * 2 + half_chunk;
-        const bool mine = first + r < end && owns(c, kChunksK);
-        query[own] = mine ? q[(from_row + head_row(r)) * kChunksK * 2 + at] : vec4(0);
-        if (has(ATTENTION_DECAY) && mine && after[r] > block * 256)
-          query[own] *= table4[DECAY_AT / 4 + ((after[r] - 1) / 256 - block) * kChunksK * 2 + at];
-      }
+      [[unroll]] for (uint half_chunk = 0; half_chunk < 2; half_chunk++)
+        if (KEEP_QUERY) query[(r * kOwnK + c) * 2 + half_chunk] = load_query(r, c, half_chunk);
+}
+
+vec4 query_of(uint r, uint c, uint half_chunk) {
+  if (!KEEP_QUERY) return load_query(r, c, half_chunk);
+  return query[(r * kOwnK + c) * 2 + half_chunk];
 }
 
 void load_states(bool carried) {

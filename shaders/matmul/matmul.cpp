@@ -76,11 +76,11 @@ MatmulTile matmul_tile(const Caps& caps, Phase phase, uint32_t rows, bool dot) {
     const bool wide = tm == 1 && caps.gathers;
     return {lanes, 1, 1, tm, wide ? 8u : 4u, tm == 1 ? 4u : 2u, caps.subgroup, false, 2 * ahead};
   }
-  // The largest that do not spill: 8 x 4 does on Apple's M1, 6 x 4 on Intel's, whose subgroups may be smaller
-  // than 32.
+  // The largest that do not spill: 8 x 4 does on Apple's M1, 6 x 4 where there are few registers.
+  const bool few_registers = has_few_registers(caps);
   if (phase == Phase::prefill && caps.subgroup_size >= 64) return {64, 4, 1, 8, 2, steps, false, mixed};
-  if (phase == Phase::prefill && caps.min_subgroup_size < 32) return {32, 4, 1, 8, 2, steps, false, mixed};
-  if (phase == Phase::prefill) return {32, 4, 1, 6, 4, steps, false, mixed};
+  if (phase == Phase::prefill) return {32, 4, 1, 6, few_registers ? 2u : 4u, steps, false, mixed};
+  if (few_registers) tm = std::min(tm, 4u);
   const uint32_t slices = std::min(caps.max_workgroup_invocations, 256u) / WEIGHT_GROUP;
   return {WEIGHT_GROUP, 1, slices, tm, 1, dot && tm < 4 ? 8u : std::max(8 / tm, steps), false, mixed};
 }
