@@ -92,6 +92,8 @@ void DeviceFlags::add(CLI::App& command) {
       ->envname("SPINDLE_PRECISION");
   group->add_option("--disable", disable, "do without features: storage16, fp16, dot, subgroup, ..., all")
       ->envname("SPINDLE_DISABLE");
+  group->add_option("--prefer", prefer, "use also where it is slower: dot, coopmat")
+      ->envname("SPINDLE_PREFER");
   group->add_option("--limit-binding", limit_binding, "lower the size of a binding, bytes")
       ->envname("SPINDLE_LIMIT_BINDING");
   group->add_option("--limit-allocation", limit_allocation, "lower the size of an allocation, bytes")
@@ -103,11 +105,8 @@ void DeviceFlags::add(CLI::App& command) {
 DeviceOptions DeviceFlags::options() const {
   DeviceOptions o;
   o.device = device;
-  for (size_t at = 0; at < disable.size();) {
-    const size_t comma = std::min(disable.find(',', at), disable.size());
-    if (comma > at) o.disable.insert(disable.substr(at, comma - at));
-    at = comma + 1;
-  }
+  o.disable = split_names(disable);
+  o.prefer = split_names(prefer);
   o.precision_f32 = precision == "f32";
   o.limit_binding = limit_binding;
   o.limit_allocation = limit_allocation;

@@ -13,7 +13,7 @@ namespace spindle {
 
 // --device and the switches for tests; environment variables are the defaults.
 struct DeviceFlags {
-  std::string device, disable, precision;
+  std::string device, disable, prefer, precision;
   uint64_t limit_binding = 0, limit_allocation = 0;
   double limit_cost = 0;
   void add(CLI::App& command);

@@ -26,6 +26,9 @@ constexpr Feature kFeatures[] = {
     {"memory_budget", &Caps::memory_budget},
 };
 
+// Those that are used where they pay.
+constexpr Feature kPreferences[] = {{"dot", &Caps::dot_accelerated}, {"coopmat", &Caps::coopmat_pays}};
+
 std::string variable(const char* name) {
   const char* value = std::getenv(name);
   return value ? value : "";
@@ -41,6 +44,16 @@ double number(const char* name) {
 }
 
 }  // namespace
+
+std::set<std::string> split_names(const std::string& list) {
+  std::set<std::string> names;
+  for (size_t at = 0; at < list.size();) {
+    const size_t comma = std::min(list.find(',', at), list.size());
+    if (comma > at) names.insert(list.substr(at, comma - at));
+    at = comma + 1;
+  }
+  return names;
+}
 
 const std::vector<std::string>& feature_names() {
   static const std::vector<std::string> names = [] {
@@ -60,23 +73,27 @@ void apply(Caps& caps, const DeviceOptions& options) {
     for (const Feature& f : kFeatures) list += std::string(", ") + f.name;
     require(found, ErrorKind::usage, "--disable {}: no such feature; there are: {}", name, list);
   }
+  for (const std::string& name : options.prefer) {
+    bool found = false;
+    for (const Feature& f : kPreferences)
+      if (name == f.name) caps.*f.field = found = true;
+    require(found, ErrorKind::usage, "--prefer {}: no such fast path; there are: dot, coopmat", name);
+  }
   if (!caps.subgroup) caps.subgroup_control = false;
   if (options.limit_binding) caps.max_binding_bytes = std::min(caps.max_binding_bytes, options.limit_binding);
   if (options.limit_allocation)
     caps.max_allocation_bytes = std::min(caps.max_allocation_bytes, options.limit_allocation);
   if (options.precision_f32) caps.fp16 = caps.dot = caps.coopmat = caps.coopmat2 = false;
   if (!caps.dot) caps.dot_accelerated = caps.dot_mixed = false;
+  caps.coopmat &= caps.fp16 && caps.known_subgroups();  // what its kernels need beside
+  caps.coopmat_pays &= caps.coopmat;
 }
 
 DeviceOptions DeviceOptions::from_environment() {
   DeviceOptions o;
   o.device = variable("SPINDLE_DEVICE");
-  std::string list = variable("SPINDLE_DISABLE");
-  for (size_t at = 0; at < list.size();) {
-    const size_t comma = std::min(list.find(',', at), list.size());
-    if (comma > at) o.disable.insert(list.substr(at, comma - at));
-    at = comma + 1;
-  }
+  o.disable = split_names(variable("SPINDLE_DISABLE"));
+  o.prefer = split_names(variable("SPINDLE_PREFER"));
   o.limit_binding = static_cast<uint64_t>(number("SPINDLE_LIMIT_BINDING"));
   o.limit_allocation = static_cast<uint64_t>(number("SPINDLE_LIMIT_ALLOCATION"));
   o.limit_cost = number("SPINDLE_LIMIT_COST");

@@ -19,7 +19,8 @@ struct Caps {
   bool dot_mixed = false;         // for dot, signed times unsigned bytes is the better form
   bool subgroup = false;          // basic, arithmetic, shuffle and ballot operations in compute shaders
   bool subgroup_control = false;  // a required subgroup size, full subgroups
-  bool coopmat = false;           // VK_KHR_cooperative_matrix
+  bool coopmat = false;           // VK_KHR_cooperative_matrix, f16 times f16 added in f32, by known subgroups
+  bool coopmat_pays = false;      // coopmat by circuits made for it, not emulated
   bool coopmat2 = false;          // VK_NV_cooperative_matrix2
   bool timestamps = false;
   bool memory_budget = false;          // VK_EXT_memory_budget
@@ -29,6 +30,7 @@ struct Caps {
   bool known_subgroups() const { return subgroup && (subgroup_control || software); }
 
   uint32_t subgroup_size = 1, min_subgroup_size = 1, max_subgroup_size = 1;
+  uint32_t coopmat_m = 0, coopmat_n = 0, coopmat_k = 0;  // of coopmat: [m, k] times [k, n]
   uint32_t max_workgroup_invocations = 128;
   uint32_t max_workgroup_count[3] = {65535, 65535, 65535};
   uint32_t shared_memory_bytes = 16384;
@@ -47,6 +49,7 @@ struct Caps {
 struct DeviceOptions {
   std::string device;             // number or part of a name; empty: the best one
   std::set<std::string> disable;  // names of Caps' features, as feature_names() lists them
+  std::set<std::string> prefer;   // dot, coopmat: used also where something else is faster
   uint64_t limit_binding = 0;     // bytes; 0: the device's own limit
   uint64_t limit_allocation = 0;  // bytes
   double limit_cost = 0;          // cost units of one submit; 0: measured
@@ -59,9 +62,10 @@ struct DeviceOptions {
 };
 
 const std::vector<std::string>& feature_names();
+std::set<std::string> split_names(const std::string& list);  // by commas
 
 // Removes the features named in options.disable and applies the lowered limits.
-// Throws ErrorKind::usage for a name that is not in feature_names().
+// Throws ErrorKind::usage for a name that is not in feature_names(), or cannot be preferred.
 void apply(Caps& caps, const DeviceOptions& options);
 
 }  // namespace spindle

@@ -2,6 +2,7 @@
 #include "runtime/device.h"
 
 #include "runtime/buffer.h"
+#include "runtime/cooperative_matrix.h"
 #include "runtime/handles.h"
 #include "runtime/pipeline_cache.h"
 
@@ -39,6 +40,8 @@ Device::Device(const DeviceOptions& options)
   f12.shaderFloat16 = caps.fp16;
   f12.shaderInt8 = caps.int8;
   f12.timelineSemaphore = VK_TRUE;  // always there in 1.2
+  // Atomics of modules that do not use the model have the device's scope.
+  f12.vulkanMemoryModel = f12.vulkanMemoryModelDeviceScope = caps.coopmat;
   link(f12);
   VkPhysicalDeviceShaderIntegerDotProductFeatures dot{
       VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_INTEGER_DOT_PRODUCT_FEATURES};
@@ -46,6 +49,12 @@ Device::Device(const DeviceOptions& options)
     dot.shaderIntegerDotProduct = VK_TRUE;
     link(dot);
     if (!v13) extensions.push_back("VK_KHR_shader_integer_dot_product");
+  }
+  CooperativeMatrixFeatures cooperative_matrix;
+  if (caps.coopmat) {
+    cooperative_matrix.cooperativeMatrix = VK_TRUE;
+    link(cooperative_matrix);
+    extensions.push_back(kCooperativeMatrixExtension);
   }
   VkPhysicalDeviceSubgroupSizeControlFeatures size_control{
       VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES};

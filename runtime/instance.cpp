@@ -7,6 +7,7 @@
 #include <cstring>
 #include <fstream>
 
+#include "runtime/cooperative_matrix.h"
 #include "runtime/handles.h"
 
 namespace spindle {
@@ -121,7 +122,7 @@ void read_features(VkPhysicalDevice device, const std::set<std::string>& extensi
   caps.dot = dot.shaderIntegerDotProduct && (v13 || extensions.count("VK_KHR_shader_integer_dot_product"));
   caps.subgroup_control = size_control.subgroupSizeControl && size_control.computeFullSubgroups &&
                           (v13 || extensions.count("VK_EXT_subgroup_size_control"));
-  caps.coopmat = extensions.count("VK_KHR_cooperative_matrix");
+  caps.coopmat = extensions.count(kCooperativeMatrixExtension);
   caps.coopmat2 = extensions.count("VK_NV_cooperative_matrix2");
   caps.memory_budget = extensions.count("VK_EXT_memory_budget");
   caps.executable_properties =
@@ -340,6 +341,8 @@ Instance::Instance(const DeviceOptions& options)
       const bool v13 = basic.apiVersion >= VK_API_VERSION_1_3;
       read_properties(physical, info);
       read_features(physical, extensions_of(physical), v13, info.caps);
+      if (info.caps.coopmat) read_cooperative_matrices(handles_->instance, physical, info.caps);
+      info.caps.coopmat_pays = info.caps.coopmat && !info.caps.software;
       read_memory(physical, info);
       if (find_queue_family(physical, info.caps.timestamps) < 0) info.unusable = "has no compute queue";
       if (!info.caps.has_memory && !options.allow_null)
