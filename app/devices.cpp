@@ -7,6 +7,7 @@
 #include "runtime/kernel_statistics.h"
 #include "shaders/all.h"
 #include "shaders/matmul/matmul.h"
+#include "shaders/matmul/matmul_coopmat.h"
 
 namespace spindle {
 namespace {
@@ -31,7 +32,11 @@ std::vector<std::string> fast_paths(const Caps& c) {
   if (c.known_subgroups()) list.push_back("attention exchanges scores within subgroups");
   if (c.subgroup) list.push_back("norms and sampling reduce within subgroups");
   if (c.software && c.subgroup) list.push_back("matrix products hand rows round a subgroup");
-  if (matmul_uses_dot(c, Phase::prefill, DType::q8_0, 4096))
+  const bool coopmat = matmul_uses_coopmat(c, Phase::prefill, DType::f16);
+  if (coopmat)
+    list.push_back(fmt::format("prompts by cooperative matrices of {} x {} x {}, with weights other than f32",
+                               c.coopmat_m, c.coopmat_n, c.coopmat_k));
+  if (!coopmat && matmul_uses_dot(c, Phase::prefill, DType::q8_0, 4096))
     list.push_back("prompts by integer dot products, with quantised weights");
   if (matmul_uses_dot(c, Phase::decode, DType::q4_0, 4096))
     list.push_back("tokens by integer dot products, with weights of 2 to 6 bits");
@@ -43,6 +48,13 @@ std::vector<std::string> fast_paths(const Caps& c) {
 std::string warning(const DeviceInfo& d) {
   if (!d.unusable.empty()) return d.unusable;
   return d.caps.software ? "a software renderer: it computes on the CPU, many times slower than a GPU" : "";
+}
+
+// Why cooperative matrices are not used although they are there.
+std::string unused_coopmat(const Caps& c) {
+  if (!c.coopmat) return "";
+  if (!coopmat_built()) return "cooperative matrices: the glslc of this build did not know them";
+  return c.coopmat_pays ? "" : "cooperative matrices: emulated here; --prefer coopmat uses them";
 }
 
 double gib(uint64_t bytes) { return static_cast<double>(bytes) / (1 << 30); }
@@ -69,6 +81,8 @@ nlohmann::json to_json(const DeviceInfo& d, bool chosen) {
     j["heaps"].push_back(
         {{"size_bytes", h.size_bytes}, {"free_bytes", h.free_bytes}, {"device_local", h.device_local}});
   j["fast_paths"] = fast_paths(c);
+  if (c.coopmat)
+    j["coopmat"] = {{"m", c.coopmat_m}, {"n", c.coopmat_n}, {"k", c.coopmat_k}, {"built", coopmat_built()}};
   for (const auto& [name, there] : features(c)) j["features"][name] = there;
   return j;
 }
@@ -90,6 +104,7 @@ void print(const DeviceInfo& d, bool chosen) {
   fmt::print("    has        {}\n", have.empty() ? " nothing optional" : have);
   if (!lack.empty()) fmt::print("    without    {}\n", lack);
   for (const std::string& path : fast_paths(c)) fmt::print("    fast path   {}\n", path);
+  if (!unused_coopmat(c).empty()) fmt::print("    not used    {}\n", unused_coopmat(c));
   if (!warning(d).empty()) fmt::print("    warning     {}\n", warning(d));
 }
 

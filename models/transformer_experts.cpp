@@ -60,11 +60,14 @@ void Transformer::experts(uint32_t i, const StepShape& shape, Tensor y, Tensor x
   expert_route(stream_, chosen, weights, logits, e.renormalise, static_cast<float>(e.scale));
   const ExpertRows rows = expert_rows(stream_, phase, chosen, e.count, sorted_);
   const Tensor gate = of_pairs(gate_, e.dim), up = of_pairs(up_, e.dim), out = of_pairs(of_experts_, x.cols);
-  const MatmulInput wide = input(shape, x, {&w.gate.weight, &w.up.weight});
+  const auto expert_input = [&](Tensor from, std::initializer_list<const Weight*> weights) {
+    return quantized_input(stream_, phase, from, weights, quantized_);
+  };
+  const MatmulInput wide = expert_input(x, {&w.gate.weight, &w.up.weight});
   expert_matmul(stream_, phase, gate, w.gate, wide, rows);
   expert_matmul(stream_, phase, up, w.up, wide, rows);
   activation(stream_, gate, f.activation, gate, up);
-  expert_matmul(stream_, phase, out, w.down, input(shape, gate, {&w.down.weight}), rows);
+  expert_matmul(stream_, phase, out, w.down, expert_input(gate, {&w.down.weight}), rows);
 
   SharedExpert shared;
   if (e.shared_dim) {

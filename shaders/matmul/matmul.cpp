@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <cassert>
 
+#include "shaders/matmul/half_rows.h"
+#include "shaders/matmul/matmul_coopmat.h"
 #include "shaders/matmul/quantize_rows.h"
 #include "shaders/matmul/row_slices.h"
 
@@ -93,14 +95,29 @@ bool matmul_uses_dot(const Caps& caps, Phase phase, DType type, uint32_t k) {
 }
 
 uint64_t matmul_scratch_bytes(const Caps& caps, uint32_t rows, uint32_t k) {
+  uint32_t words = 0;
   for (Phase phase : {Phase::prefill, Phase::decode})
-    for (DType type : kWeightTypes)
-      if (matmul_uses_dot(caps, phase, type, k)) return uint64_t{4} * rows * QUANTIZED_WORDS(k);
-  return 0;
+    for (DType type : kWeightTypes) {
+      if (matmul_uses_dot(caps, phase, type, k)) words = std::max<uint32_t>(words, QUANTIZED_WORDS(k));
+      if (matmul_uses_coopmat(caps, phase, type)) words = std::max<uint32_t>(words, HALF_WORDS(k));
+    }
+  return uint64_t{4} * rows * words;
 }
 
 MatmulInput matmul_input(Stream& stream, Phase phase, Tensor x, std::initializer_list<const Weight*> weights,
                          Tensor scratch) {
+  const auto uses = [&](const Weight* w) { return matmul_uses_coopmat(stream.caps(), phase, *w); };
+  if (!scratch || std::none_of(weights.begin(), weights.end(), uses))
+    return quantized_input(stream, phase, x, weights, scratch);
+  MatmulInput input(x);
+  input.halves = Tensor(*scratch.buffer, DType::u32, x.rows, HALF_WORDS(x.cols), scratch.offset_bytes);
+  assert(input.halves.bytes() <= scratch.bytes());
+  half_rows(stream, input.halves, x);
+  return input;
+}
+
+MatmulInput quantized_input(Stream& stream, Phase phase, Tensor x,
+                            std::initializer_list<const Weight*> weights, Tensor scratch) {
   MatmulInput input(x);
   const auto uses = [&](const Weight* w) { return matmul_uses_dot(stream.caps(), phase, w->type, w->k); };
   if (!scratch || std::none_of(weights.begin(), weights.end(), uses)) return input;
@@ -112,6 +129,8 @@ MatmulInput matmul_input(Stream& stream, Phase phase, Tensor x, std::initializer
 }
 
 void matmul(Stream& stream, Phase phase, Tensor y, const Weight& w, const MatmulInput& x, Tensor bias) {
+  if (x.halves && matmul_uses_coopmat(stream.caps(), phase, w))
+    return matmul_coopmat(stream, coopmat_tile(stream.caps(), y.rows), y, w, x.halves, bias);
   const bool dot = x.quantized && matmul_uses_dot(stream.caps(), phase, w.type, w.k);
   matmul(stream, matmul_tile(stream.caps(), phase, y.rows, dot), phase, y, w, dot ? x : x.x, bias);
 }
@@ -148,6 +167,7 @@ std::vector<KernelSpec> matmul_kernels(const Caps& caps) {
     return tiles;
   });
   for (const KernelSpec& spec : quantize_rows_kernels(caps)) specs.push_back(spec);
+  for (const KernelSpec& spec : matmul_coopmat_kernels(caps)) specs.push_back(spec);
   return specs;
 }
 

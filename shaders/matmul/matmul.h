@@ -23,8 +23,10 @@ struct MatmulParameters {
 // What products read. A tensor is one; matmul_input() makes one that several products share.
 struct MatmulInput {
   MatmulInput(Tensor rows) : x(rows) {}
-  Tensor x;          // f32 [rows, k]
-  Tensor quantized;  // u32 [rows, QUANTIZED_WORDS(k)], or nothing: the product is computed in f32
+  Tensor x;  // f32 [rows, k]
+  // One of them where weights are multiplied so; without, products are computed in f32.
+  Tensor quantized;  // u32 [rows, QUANTIZED_WORDS(k)], by integer dot products
+  Tensor halves;     // u32 [rows, HALF_WORDS(k)], by cooperative matrices
 };
 
 // y: f32 [rows, n]; w: [n, k]; x: [rows, k]; bias: f32 [1, n] or nothing. The bits of a row depend on the
@@ -32,11 +34,14 @@ struct MatmulInput {
 // larger than a binding.
 void matmul(Stream& stream, Phase phase, Tensor y, const Weight& w, const MatmulInput& x, Tensor bias = {});
 
-// Quantises x (f32 [rows, k]) into `scratch` if one of the weights is multiplied by integer dot products,
-// which device, phase, type and k decide. The scratch is in use until the last product that reads the input;
-// without any, products are computed in f32.
+// Quantises x (f32 [rows, k]) into `scratch` if one of the weights is multiplied by integer dot products, or
+// rounds it if one is by cooperative matrices, which device, phase, type and k decide. The scratch is in use
+// until the last product that reads the input; without any, products are computed in f32.
 MatmulInput matmul_input(Stream& stream, Phase phase, Tensor x, std::initializer_list<const Weight*> weights,
                          Tensor scratch);
+// For products that know no cooperative matrices.
+MatmulInput quantized_input(Stream& stream, Phase phase, Tensor x,
+                            std::initializer_list<const Weight*> weights, Tensor scratch);
 // What the scratch must hold, the same for both phases; 0: the device has no use for it.
 uint64_t matmul_scratch_bytes(const Caps& caps, uint32_t rows, uint32_t k);
 bool matmul_uses_dot(const Caps& caps, Phase phase, DType type, uint32_t k);

@@ -220,8 +220,11 @@ TEST_CASE("products by dot products have the same bits for any tile, form and nu
 }
 
 TEST_CASE("one quantisation serves several products, and f32 stays f32") {
-  const Caps& caps = device().caps();
-  Stream stream(device());
+  DeviceOptions options = DeviceOptions::from_environment();
+  options.disable.insert("coopmat");  // would come first
+  Device device(options);
+  const Caps& caps = device.caps();
+  Stream stream(device);
   Tensors t(stream);
   const uint32_t n = 48, k = 64, rows = 3;
   const Case quantised{DType::q8_0, n, k, rows};
@@ -243,7 +246,7 @@ TEST_CASE("one quantisation serves several products, and f32 stays f32") {
     matmul(stream, phase, y[1], b.weight(), input);
     matmul(stream, phase, y[2], b.weight(), x);
     stream.run();
-    CHECK(t.read(y[0]) == quantised.run(device(), phase, rows, nullptr, dot));
+    CHECK(t.read(y[0]) == quantised.run(device, phase, rows, nullptr, dot));
     CHECK(t.read(y[1]) == t.read(y[2]));
   }
 }
@@ -252,7 +255,7 @@ TEST_CASE("dot products are switched off") {
   for (int which = 0; which < 2; which++) {
     DeviceOptions options = DeviceOptions::from_environment();
     if (which == 0) options.precision_f32 = true;
-    else options.disable.insert("dot");
+    else options.disable.insert({"dot", "coopmat"});
     Device off(options);
     CHECK(!off.caps().dot_accelerated);
     CHECK(matmul_scratch_bytes(off.caps(), 1, 4096) == 0);

@@ -21,6 +21,7 @@ struct Weight {
   DType type = DType::f32;
   uint32_t n = 0, k = 0;
   std::vector<WeightPart> parts;
+  bool fits_f16 = true;  // no value exceeds f16's largest: known once it is loaded
   explicit operator bool() const { return !parts.empty(); }
   uint64_t bytes() const;  // on the device
 };
@@ -48,6 +49,9 @@ uint64_t group_scales_bytes(DType type, uint32_t k);
 // in order, padding included, so that they may be device memory. Safe from several threads.
 void pack(DType type, uint32_t k, uint32_t count, std::span<const std::byte> rows, std::span<uint32_t> values,
           std::span<uint32_t> scales);
+
+// Whether no value of a file's blocks can exceed 65504, by their scales alone.
+bool fits_f16(DType type, std::span<const std::byte> blocks);
 
 // Fills `to` with the tensor's bytes from `first_byte` on; called from one thread at a time, in order.
 using ReadBytes = std::function<void(uint64_t first_byte, std::span<std::byte> to)>;

@@ -79,7 +79,7 @@ WeightStore::WeightStore(Device& device, std::span<const WeightShape> matrices,
   buffers_.reserve(p.buffer_bytes.size());  // tensors point at them
   for (uint64_t bytes : p.buffer_bytes) buffers_.emplace_back(device, bytes, Memory::device, "weights");
   for (size_t i = 0; i < matrices.size(); i++) {
-    Weight w{matrices[i].type, matrices[i].n, matrices[i].k, {}};
+    Weight w{matrices[i].type, matrices[i].n, matrices[i].k, {}, true};
     for (const PlacedPart& part : p.matrices[i]) {
       const uint32_t groups = ceil_div(part.shape.count, uint32_t{WEIGHT_GROUP});
       const auto tensor = [&](Placement::Place at, uint64_t bytes) {
@@ -137,6 +137,7 @@ void WeightStore::load_rows(Stream& stream, size_t i, uint32_t first, uint32_t c
       const uint32_t group = (at - part.first) / WEIGHT_GROUP, groups = ceil_div(n, uint32_t{WEIGHT_GROUP});
       std::vector<std::byte> bytes(n * row_bytes);
       read((at - first) * row_bytes, bytes);
+      if (w.fits_f16) matrices_[i].fits_f16 = fits_f16(w.type, bytes);
       finish();
       auto& staging = staging_[turn++ % 2];
       previous.reset(new Chunk{std::move(bytes),
