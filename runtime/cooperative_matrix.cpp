@@ -46,6 +46,7 @@ void read_cooperative_matrices(VkInstance instance, VkPhysicalDevice device, Cap
   const auto get_shapes = reinterpret_cast<GetShapes>(
       vkGetInstanceProcAddr(instance, "vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR"));
   caps.coopmat = false;
+  if (caps.software && caps.subgroup_size > 8) return;  // lavapipe 26.1 crashes in them with 16 lanes
   if (!get_shapes || !matrix.cooperativeMatrix || !f12.vulkanMemoryModel ||
       !f12.vulkanMemoryModelDeviceScope || !f12.shaderFloat16 ||
       !(properties.cooperativeMatrixSupportedStages & VK_SHADER_STAGE_COMPUTE_BIT))
