@@ -248,13 +248,17 @@ TEST_CASE("random models agree with a double-precision reference of the whole mo
     Session session(model, exact(128));
     const std::vector<int> ids = random_ids(quick() ? 20 : 70, random.vocab, 3);
     const std::vector<double> expected = reference.logits(ids);
+    // Rows rounded to the 11 bits of f16, here in nine products in a row.
+    const bool rounded = matmul_uses_coopmat(device().caps(), Phase::prefill, random.type);
+    const double allowed = rounded ? 1e-2 : 5e-4;
     const size_t vocab = random.vocab;
     const auto check = [&](size_t row, std::span<const float> logits, const char* how) {
       const std::vector<double> e(expected.begin() + static_cast<std::ptrdiff_t>(row * vocab),
                                   expected.begin() + static_cast<std::ptrdiff_t>((row + 1) * vocab));
       const double difference = largest_difference(log_softmax(logits), log_softmax(e));
-      CHECK_MESSAGE(difference <= 5e-4, fmt::format("{} head size {}, {}, token {}: {}", random.architecture,
-                                                    random.head_dim, how, row, difference));
+      CHECK_MESSAGE(difference <= allowed,
+                    fmt::format("{} head size {}, {}, token {}: {}", random.architecture, random.head_dim,
+                                how, row, difference));
     };
     const int chunk = session.open();
     session.prefill(chunk, ids,
