@@ -54,11 +54,16 @@ class Terminal {
     }
     return false;
   }
-  // As waitpid has it; what the program still writes is read.
+  // The program takes keys once it shows its prompt.
+  bool wait_for_prompt(const std::string& after) { return wait_for(after) && wait_for("> "); }
+  // As waitpid has it; what the program still writes is read. -1: it does not end.
   int wait() {
     wait_for("never written\1");
     int status = 0;
-    waitpid(process_, &status, 0);
+    for (int i = 0; i < 100 && waitpid(process_, &status, WNOHANG) == 0; i++) {
+      if (i == 99) return -1;  // and the destructor kills it
+      usleep(100'000);
+    }
     process_ = -1;
     return status;
   }
@@ -82,13 +87,13 @@ const std::vector<std::string> kChat = {"chat", "--chat-template", "chatml", "-n
 
 TEST_CASE("on a terminal the key Up brings the last message back, and Ctrl-D ends the chat") {
   Terminal t(kChat);
-  REQUIRE_MESSAGE(t.wait_for("/help lists"), t.seen());
+  REQUIRE_MESSAGE(t.wait_for_prompt("/help lists"), t.seen());
   t.send("Hello\r");
-  CHECK(t.wait_for(" positions"));
+  CHECK(t.wait_for_prompt(" positions"));
   t.send("\x1b[A");
   CHECK(t.wait_for("Hello"));
   t.send("\r");
-  CHECK_MESSAGE(t.wait_for(" positions"), t.seen());
+  CHECK_MESSAGE(t.wait_for_prompt(" positions"), t.seen());
   t.send("\x10");  // Ctrl-P
   CHECK(t.wait_for("Hello"));
   t.send("\x15\x04");  // without that line, the end
@@ -99,8 +104,7 @@ TEST_CASE("on a terminal the key Up brings the last message back, and Ctrl-D end
 
 TEST_CASE("on a terminal Ctrl-C twice at the prompt ends the chat") {
   Terminal t(kChat);
-  REQUIRE(t.wait_for("/help lists"));
-  REQUIRE(t.wait_for("> "));
+  REQUIRE(t.wait_for_prompt("/help lists"));
   t.send("\x03");
   CHECK(t.wait_for("Ctrl-C again within 2 seconds ends"));
   t.send("\x03");
@@ -112,8 +116,7 @@ TEST_CASE("on a terminal Ctrl-C twice at the prompt ends the chat") {
 TEST_CASE("a chat that is ended from outside leaves the terminal as it was") {
   for (int number : {SIGTERM, SIGQUIT}) {
     Terminal t(kChat);
-    REQUIRE(t.wait_for("/help lists"));
-    REQUIRE(t.wait_for("> "));
+    REQUIRE(t.wait_for_prompt("/help lists"));
     t.signal(number);
     const int status = t.wait();
     CHECK((WIFSIGNALED(status) && WTERMSIG(status) == number));

@@ -205,14 +205,14 @@ TEST_CASE("what is not finite stays visible in products by cooperative matrices,
 
 TEST_CASE("weights beyond f16 are known, for matmul") {
   for (DType type : kWeightTypes) {
+    if (type == DType::f32 || type == DType::f16) continue;  // never asked, always
     RandomWeight w(type, 16, 256, 1);
     CHECK_MESSAGE(fits_f16(type, w.bytes), info(type).name);
     CHECK(largest(w.values) <= 65504);
     std::byte* last = w.bytes.data() + w.bytes.size() - info(type).block_bytes;
-    const uint16_t half = type == DType::f16 ? 0x7c00 : 0x7bff;  // infinite; 65504
+    const uint16_t half = 0x7bff;  // 65504
     const float value = 1e6f;
-    if (type == DType::f32) std::memcpy(last, &value, 4);
-    else if (type == DType::bf16) std::memcpy(last, reinterpret_cast<const char*>(&value) + 2, 2);
+    if (type == DType::bf16) std::memcpy(last, reinterpret_cast<const char*>(&value) + 2, 2);
     else if (type == DType::mxfp4) last[0] = std::byte{150};
     else std::memcpy(last + RandomWeight::scales_of(type).first, &half, 2);
     CHECK_MESSAGE(!fits_f16(type, w.bytes), info(type).name);

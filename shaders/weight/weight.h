@@ -50,7 +50,7 @@ uint64_t group_scales_bytes(DType type, uint32_t k);
 void pack(DType type, uint32_t k, uint32_t count, std::span<const std::byte> rows, std::span<uint32_t> values,
           std::span<uint32_t> scales);
 
-// Whether no value of a file's blocks can exceed 65504, by their scales alone.
+// Whether no value of a file's blocks can exceed 65504, by their scales alone. f32: no; no product asks.
 bool fits_f16(DType type, std::span<const std::byte> blocks);
 
 // Fills `to` with the tensor's bytes from `first_byte` on; called from one thread at a time, in order.

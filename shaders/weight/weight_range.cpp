@@ -62,20 +62,15 @@ Bound bound_of(DType type) {
 }  // namespace
 
 bool fits_f16(DType type, std::span<const std::byte> blocks) {
+  if (type == DType::f32 || type == DType::f16) return type == DType::f16;
   const uint32_t block_bytes = info(type).block_bytes;
   const Bound b = bound_of(type);
   for (const std::byte* at = blocks.data(); at < blocks.data() + blocks.size(); at += block_bytes) {
     double most = 0;
-    if (type == DType::f32) {
-      float f;
-      std::memcpy(&f, at, 4);
-      most = std::abs(double{f});
-    } else if (type == DType::bf16) {
+    if (type == DType::bf16) {
       uint16_t h;
       std::memcpy(&h, at, 2);
-      most = std::abs(double{std::bit_cast<float>(uint32_t{h} << 16)});
-    } else if (type == DType::f16) {
-      most = half_at(at);
+      most = std::bit_cast<float>((h & 0x7fffu) << 16);
     } else if (type == DType::mxfp4) {
       most = std::ldexp(12, static_cast<int>(at[0]) - 128);
     } else {
