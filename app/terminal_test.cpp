@@ -25,6 +25,8 @@ class Terminal {
     size.ws_col = 80;
     process_ = forkpty(&terminal_, nullptr, nullptr, &size);
     if (process_ != 0) return;
+    for (int number : {SIGINT, SIGQUIT, SIGTERM, SIGHUP})
+      ::signal(number, SIG_DFL);  // shells may ignore some
     setenv("TERM", "xterm", 1);
     execv(SPINDLE_EXECUTABLE, argv.data());
     _exit(127);

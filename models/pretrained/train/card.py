@@ -111,7 +111,7 @@ def main():
         f"**{held / math.log(2) / HELD_OUT_BYTES_A_TOKEN:.4f} bits a byte** (51,200 tokens, by the training program in bf16) |", "",
         "## Numbers",
         "By the runtime, greedy, from `evidence/perplexity.csv` and `passkey.csv`, which have the commands. Perplexity: the same 384 "
-        "tokens of each text in `held_out/` after more or less before them. Passkey: prompts whose five digits came right, the "
+        "tokens of each text in `held_out/` after more or less before them. Passkey: prompts whose number came right, the "
         "key at depths 0, 1/4, 1/2, 3/4 and 1." + (" Positions as the model was trained, not extended." if args.name == "rope" else ""), "",
         "| tokens | perplexity | passkey | at each depth |", "|---|---|---|---|", *numbers(args.name), "",
         f"`logs/{args.name}.csv` is the training log (nats a token), `logs/loss.svg` shows all of them.", "",
