@@ -52,6 +52,7 @@ void check_golden(const std::string& name) {
   double worst = 0;
   int index = 0;
   for (const auto& prompt : golden["prompts"]) {
+    if (quick() && index > 0) break;
     const std::vector<int> ids = prompt["ids"];
     const std::vector<double> expected = prompt[has_exact ? "exact" : "logprobs"];
     for (bool token_by_token : {false, true}) {
@@ -89,6 +90,7 @@ void check_golden(const std::string& name) {
 }  // namespace
 
 TEST_CASE("golden models agree, as one chunk and token by token") {
+  size_t turn = 0;
   for (const char* name : {"llama-gqa",
                            "llama-tied",
                            "llama-bias",
@@ -131,7 +133,7 @@ TEST_CASE("golden models agree, as one chunk and token by token") {
                            "olmo2-swa",
                            "cohere2",
                            "mistral3"})
-    check_golden(name);
+    if (!passes_over(turn++)) check_golden(name);
 }
 
 TEST_CASE("random models agree with a double-precision reference of the whole model") {
