@@ -1,6 +1,7 @@
 // The device under test and small conveniences for operation tests.
 #ifndef SPINDLE_TESTS_DEVICE_H
 #define SPINDLE_TESTS_DEVICE_H
+#include <bit>
 #include <cstdlib>
 #include <deque>
 #include <memory>
@@ -27,10 +28,9 @@ inline bool quick() {
   const char* sweep = std::getenv("SPINDLE_TEST_SWEEP");
   return sweep && std::string(sweep) == "quick";
 }
-// Of a long list, quick sweeps take every second entry: one half where subgroups have 8 lanes, the other
-// elsewhere.
-inline bool passes_over(size_t entry) {
-  return quick() && entry % 2 == (device().caps().subgroup_size == 8 ? 1 : 0);
+// Of a long list, quick sweeps take every n-th entry: others where subgroups have other sizes.
+inline bool passes_over(size_t entry, size_t n = 2) {
+  return quick() && entry % n != static_cast<size_t>(std::countr_zero(device().caps().subgroup_size)) % n;
 }
 // SPINDLE_TEST_BENCH=1: operation tests print time, bytes and GB/s as well.
 inline bool bench() { return std::getenv("SPINDLE_TEST_BENCH") != nullptr; }
