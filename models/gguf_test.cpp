@@ -247,7 +247,7 @@ TEST_CASE("gguf: a million keys or tensors in linear time (G13)") {
     for (int i = 0; i < n_tensors; i++) w.add_tensor(std::to_string(i), 24, {32}, Bytes(32));
     const Bytes bytes = w.finish();
     double best = 1e9;
-    for (int i = 0; i < 2; i++) best = std::min(best, seconds_of([&] { CHECK(parse_error(bytes) == ""); }));
+    for (int i = 0; i < 5; i++) best = std::min(best, seconds_of([&] { CHECK(parse_error(bytes) == ""); }));
     return best;
   };
   const double few_keys = seconds_for(100'000, 0), keys = seconds_for(1'000'000, 0);
