@@ -158,7 +158,6 @@ void Chat::reply() {
   const double start = now_seconds();
   CatchInterrupts::take();
   const std::vector<int> ids = prompt();
-  require(!ids.empty(), ErrorKind::usage, "the chat template makes an empty prompt of this conversation");
   require(
       ids.size() < session_.cache().limit(), ErrorKind::usage,
       "the conversation has {} tokens, the context {}: try -c {} or more, /undo, /clear, or --context-shift",

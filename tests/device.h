@@ -24,16 +24,21 @@ inline Device& device() {
 }
 
 // Every shape and variant, or one of each: SPINDLE_TEST_SWEEP=quick on the drivers beside the main one.
-inline bool quick() {
+// `full`, of ./test --full: combinations too that the main one leaves out for time.
+inline bool sweep_is(const char* name) {
   const char* sweep = std::getenv("SPINDLE_TEST_SWEEP");
-  return sweep && std::string(sweep) == "quick";
+  return sweep && std::string(sweep) == name;
 }
+inline bool quick() { return sweep_is("quick"); }
+inline bool thorough() { return sweep_is("full"); }
 // Of a long list, quick sweeps take every n-th entry: others where subgroups have other sizes.
 inline bool passes_over(size_t entry, size_t n = 2) {
   return quick() && entry % n != static_cast<size_t>(std::countr_zero(device().caps().subgroup_size)) % n;
 }
 // SPINDLE_TEST_BENCH=1: operation tests print time, bytes and GB/s as well.
 inline bool bench() { return std::getenv("SPINDLE_TEST_BENCH") != nullptr; }
+
+inline std::vector<float> floats(const std::vector<double>& v) { return {v.begin(), v.end()}; }
 
 inline std::vector<double> random_values(size_t n, uint32_t seed, double scale = 1) {
   std::mt19937 engine(seed);

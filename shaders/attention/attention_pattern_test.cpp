@@ -97,11 +97,13 @@ std::vector<Layout> layouts_of(size_t mechanism) {
   const DType types[] = {DType::f32, DType::f16, DType::q8_0, DType::q4_0};
   const std::pair<uint32_t, uint32_t> heads[] = {{4, 2}, {2, 2}, {3, 1}, {8, 2}};
   std::vector<Layout> list;
-  for (size_t t = 0; t < 4; t++) {  // of a type, mechanism after mechanism, all sizes
-    const uint32_t size = sizes[(mechanism + 3 * t) % std::size(sizes)];
-    const auto [n_heads, n_kv_heads] = heads[(mechanism + t) % std::size(heads)];
-    list.push_back({n_heads, n_kv_heads, size, size, types[t], types[t], 16u << (mechanism + t) % 5});
-  }
+  for (size_t turn = 0; turn < (thorough() ? 2 : 1); turn++)
+    for (size_t t = 0; t < 4; t++) {  // of a type, mechanism after mechanism, all sizes
+      const uint32_t size = sizes[(mechanism + 3 * t + 5 * turn) % std::size(sizes)];
+      const auto [n_heads, n_kv_heads] = heads[(mechanism + t + turn) % std::size(heads)];
+      list.push_back(
+          {n_heads, n_kv_heads, size, size, types[t], types[t], 16u << (mechanism + t + turn) % 5});
+    }
   list.push_back(odd[mechanism % odd.size()]);
   if (quick()) list = {list[(4 * mechanism + mechanism / 3) % list.size()]};
   return list;

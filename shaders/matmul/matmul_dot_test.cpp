@@ -18,8 +18,6 @@ constexpr DType kTypes[] = {DType::q8_0, DType::q4_0, DType::q4_1, DType::q5_0, 
 constexpr Phase kPhases[] = {Phase::prefill, Phase::decode};
 constexpr uint32_t kBlock = QUANTIZED_BLOCK;
 
-std::vector<float> floats(const std::vector<double>& v) { return {v.begin(), v.end()}; }
-
 // Blocks of very different size in one row, outliers among them.
 std::vector<double> activations(uint32_t rows, uint32_t k) {
   std::vector<double> x = random_values(size_t{rows} * k, rows + k);
