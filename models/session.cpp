@@ -71,7 +71,8 @@ void Session::profile(bool on) {
 // ms.
 void Session::calibrate() {
   if (model_.device().options().limit_cost > 0) return;
-  const Weight& w = model_.weights().layer(0).up.weight;
+  const LayerWeights& layer = model_.weights().layer(0);
+  const Weight& w = layer.gate_up.empty() ? layer.output.weight : layer.gate_up.back().weight;
   const uint32_t rows = std::min(transformer_.max_rows(), 32u);
   const Buffer memory(model_.device(),
                       align_tensor(uint64_t{4} * rows * w.k) + align_tensor(uint64_t{4} * rows * w.n),

@@ -23,10 +23,21 @@ uint32_t aligned_rows(uint32_t cols) {
   return floats / std::gcd(floats, cols);
 }
 
+// Floats of a row where several tensors lie one after the other, each aligned.
+uint32_t aligned(uint32_t cols) { return round_up(cols, uint32_t{kTensorAlignment / 4}); }
+uint32_t qkv_cols(const Config& c) {
+  return aligned(c.max_heads() * c.head_dim) + 2 * aligned(c.max_kv_heads() * c.head_dim);
+}
+uint32_t inner_dim(const Config& c, const ExpertSizes& experts) {
+  return std::max(experts.inner, experts.any_dense ? c.max_ffn_dim() : 0);
+}
+uint32_t gate_up_cols(const Config& c, const ExpertSizes& experts) {
+  return 2 * aligned(inner_dim(c, experts));
+}
+
 // Words of a row of the widest tensor.
 uint32_t widest_row(const Config& c, const ExpertSizes& experts) {
-  const uint32_t ffn_dim = std::max(experts.inner, experts.any_dense ? c.max_ffn_dim() : 0);
-  return std::max({c.dim, c.max_heads() * c.head_dim, ffn_dim, experts.widest});
+  return std::max({c.dim, qkv_cols(c), gate_up_cols(c, experts), experts.widest});
 }
 
 }  // namespace
@@ -43,10 +54,8 @@ uint32_t Activations::rows_that_fit(const Caps& caps, const Config& c, std::span
 void Activations::place(Arena& arena, const Caps& caps, const Config& c, std::span<const Layer> layers,
                         uint32_t max_rows, uint32_t max_logit_rows) {
   const uint64_t limit = std::min(caps.max_binding_bytes, caps.max_allocation_bytes);
-  const uint32_t q_dim = c.max_heads() * c.head_dim, kv_dim = c.max_kv_heads() * c.head_dim;
+  const uint32_t q_dim = c.max_heads() * c.head_dim;
   const ExpertSizes experts = expert_sizes(caps, layers, c);
-  const uint32_t ffn_dim = std::max(experts.inner, experts.any_dense ? c.max_ffn_dim() : 0);
-  const uint32_t widest = widest_row(c, experts);
   max_rows_ = rows_that_fit(caps, c, layers, max_rows);
   max_logit_rows_ = max_logit_rows;
 
@@ -60,18 +69,16 @@ void Activations::place(Arena& arena, const Caps& caps, const Config& c, std::sp
 
   for (const auto& [tensor, cols] : {std::pair{&x_, c.dim},
                                      {&h_, c.dim},
-                                     {&q_, q_dim},
-                                     {&k_, kv_dim},
-                                     {&v_, kv_dim},
+                                     {&qkv_, qkv_cols(c)},
                                      {&attended_, q_dim},
-                                     {&gate_, ffn_dim},
-                                     {&up_, ffn_dim}})
+                                     {&gate_up_, gate_up_cols(c, experts)}})
     arena.add(*tensor, DType::f32, max_rows_, cols);
   if (experts.count) place_experts(arena, experts, c.dim);
   if (std::ranges::any_of(layers, &Layer::parallel)) arena.add(y_, DType::f32, max_rows_, c.dim);
   arena.add(last_, DType::f32, 1, c.dim);
+  const uint32_t longest = std::max({c.dim, q_dim, inner_dim(c, experts)});
   const uint64_t quantized_bytes =
-      std::max(matmul_scratch_bytes(caps, max_rows_, widest), uint64_t{4} * max_rows_ * experts.quantized);
+      std::max(matmul_scratch_bytes(caps, max_rows_, longest), uint64_t{4} * max_rows_ * experts.quantized);
   if (quantized_bytes)
     arena.add(quantized_, DType::u32, 1, static_cast<uint32_t>(ceil_div(quantized_bytes, uint64_t{4})));
   logits_.resize(ceil_div(max_logit_rows_, part));
@@ -172,6 +179,17 @@ Tensor Transformer::view(Tensor t, const StepShape& shape, uint32_t cols) const 
   return t;
 }
 
+std::vector<Tensor> Transformer::views(Tensor t, uint32_t rows, const std::vector<uint32_t>& cols) const {
+  std::vector<Tensor> list;
+  for (uint32_t n : cols) {
+    t.rows = rows;
+    t.cols = n;
+    list.push_back(t);
+    t.offset_bytes += align_tensor(t.bytes());
+  }
+  return list;
+}
+
 void Transformer::norm(Tensor y, Tensor x, const Norm& norm, const NormWeights& weights, uint32_t n_heads) {
   if (!norm) return;
   const Config& c = model_.config();
@@ -189,9 +207,28 @@ void Transformer::norm(Tensor y, Tensor x, const Norm& norm, const NormWeights& 
   }
 }
 
-MatmulInput Transformer::input(const StepShape& shape, Tensor x,
-                               std::initializer_list<const Weight*> weights) {
+MatmulInput Transformer::input(const StepShape& shape, Tensor x, const std::vector<const Weight*>& weights) {
   return matmul_input(stream_, shape.phase, x, weights, quantized_);
+}
+
+void Transformer::project(const StepShape& shape, std::span<const Tensor> to,
+                          std::span<const JointProjection> projections, Tensor x) {
+  std::vector<const Weight*> weights;
+  for (const JointProjection& p : projections) weights.push_back(&p.weight);
+  const MatmulInput from = input(shape, x, weights);
+  for (const JointProjection& p : projections) {
+    matmul(stream_, shape.phase, MatmulOutput(to.first(p.n_parts)), p.weight, from, p.bias);
+    to = to.subspan(p.n_parts);
+  }
+}
+
+void Transformer::add_product(const StepShape& shape, Tensor x, Tensor y, Tensor rows, const Projection& p,
+                              const Norm& post_norm, const NormWeights& weights, float scale) {
+  const MatmulInput from = input(shape, rows, {&p.weight});
+  if (!post_norm) return matmul(stream_, shape.phase, MatmulOutput(x, x, scale), p.weight, from, p.bias);
+  matmul(stream_, shape.phase, y, p.weight, from, p.bias);
+  norm(y, y, post_norm, weights);
+  add(stream_, x, x, y, scale);
 }
 
 void Transformer::embedding(const StepShape& shape, Tensor rows) {
@@ -213,7 +250,6 @@ void Transformer::embedding(const StepShape& shape, Tensor rows) {
 void Transformer::layer(uint32_t i, const StepShape& shape, Tensor rows) {
   const Layer& l = layers_[i];
   const LayerWeights& w = model_.weights().layer(i);
-  const auto scale = static_cast<float>(l.residual_scale);
   const Tensor x = view(x_, shape, model_.config().dim), h = view(h_, shape, x.cols);
   const auto normed = [&](Tensor to, const Norm& n, const NormWeights& weights) {
     norm(to, x, n, weights);
@@ -222,9 +258,7 @@ void Transformer::layer(uint32_t i, const StepShape& shape, Tensor rows) {
   const Tensor attention_input = normed(h, l.attention.norm, w.attention_norm);
   if (!l.parallel) {
     attend(i, shape, rows, h, attention_input);
-    add(stream_, x, x, h, scale);
     feed_forward(i, shape, h, normed(h, l.feed_forward.norm, w.feed_forward_norm));
-    add(stream_, x, x, h, scale);
     return;
   }
   // Both inputs are there before x changes; what attention adds goes where no input is needed any more.
@@ -233,9 +267,7 @@ void Transformer::layer(uint32_t i, const StepShape& shape, Tensor rows) {
   const Tensor wide_input = shared ? attention_input : normed(y, l.feed_forward.norm, w.feed_forward_norm);
   const Tensor out = shared ? y : h;
   attend(i, shape, rows, out, attention_input);
-  add(stream_, x, x, out, scale);
   feed_forward(i, shape, out, wide_input);
-  add(stream_, x, x, out, scale);
 }
 
 }  // namespace spindle

@@ -51,7 +51,8 @@ ExpertSizes expert_sizes(const Caps& caps, std::span<const Layer> layers, const 
 // Where the values of a step lie.
 struct Activations {
   uint32_t max_rows_ = 0, max_logit_rows_ = 0;
-  Tensor x_, h_, y_, q_, k_, v_, attended_, gate_, up_, last_;  // f32 [max rows, ...]; y_ in parallel layers
+  Tensor x_, h_, y_, attended_, last_;  // f32 [max rows, ...]; y_ in parallel layers
+  Tensor qkv_, gate_up_;                // rows of q, then of k, then of v; of gate, then of up
   Tensor quantized_;  // u32 words, of the rows that products read; none where the device has no use for it
   std::vector<Tensor> logits_;
   Tensor router_, chosen_, shares_, of_experts_, of_shared_, shared_gate_,
@@ -104,14 +105,22 @@ class Transformer : private Activations {
   Tensor view(Tensor t, const StepShape& shape, uint32_t cols) const;
   void embedding(const StepShape& shape, Tensor rows);
   void layer(uint32_t i, const StepShape& shape, Tensor rows);
-  // y = what the block adds to the residual, x: its normed input; both [rows, dim], y may be x.
-  void attend(uint32_t i, const StepShape& shape, Tensor rows, Tensor y, Tensor x);
-  void feed_forward(uint32_t i, const StepShape& shape, Tensor y, Tensor x);
-  void experts(uint32_t i, const StepShape& shape, Tensor y, Tensor x);  // in place of a dense feed-forward
+  // Tensors one after the other in the memory of one.
+  std::vector<Tensor> views(Tensor t, uint32_t rows, const std::vector<uint32_t>& cols) const;
+  // Adds what the block says to the residual. input: normed rows; y: room for one more tensor, which may be
+  // input; both [rows, dim].
+  void attend(uint32_t i, const StepShape& shape, Tensor rows, Tensor y, Tensor input);
+  void feed_forward(uint32_t i, const StepShape& shape, Tensor y, Tensor input);
+  void experts(uint32_t i, const StepShape& shape, Tensor y, Tensor x);  // y = what they say
+  void project(const StepShape& shape, std::span<const Tensor> to,
+               std::span<const JointProjection> projections, Tensor x);
+  // x += scale * (the norm of) the projection of `rows`.
+  void add_product(const StepShape& shape, Tensor x, Tensor y, Tensor rows, const Projection& p,
+                   const Norm& post_norm, const NormWeights& weights, float scale);
   void head(const StepShape& shape, const StepState& state);
   // Rows of n_heads heads; without a norm nothing happens.
   void norm(Tensor y, Tensor x, const Norm& norm, const NormWeights& weights, uint32_t n_heads = 1);
-  MatmulInput input(const StepShape& shape, Tensor x, std::initializer_list<const Weight*> weights);
+  MatmulInput input(const StepShape& shape, Tensor x, const std::vector<const Weight*>& weights);
   // Rotates x, [rows, n_heads heads], to y from first_row on, as `form` says.
   void rotate(uint32_t i, Tensor y, Tensor x, Tensor rows, uint32_t n_heads, Tensor table,
               const RotaryForm& form, bool is_query, uint32_t first_row = 0);

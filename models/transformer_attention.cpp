@@ -86,23 +86,22 @@ void Transformer::rotate(uint32_t i, Tensor y, Tensor x, Tensor rows, uint32_t n
        {form.map.modulo, form.map.divide, form.map.offset, form.map.cap}, temperature, first_row);
 }
 
-void Transformer::attend(uint32_t i, const StepShape& shape, Tensor rows, Tensor y, Tensor x) {
+void Transformer::attend(uint32_t i, const StepShape& shape, Tensor rows, Tensor y, Tensor input) {
   const Config& c = model_.config();
   const AttentionBlock& a = layers_[i].attention;
   const AttentionPlan& plan = plans_[i];
   const AttentionTables& tables = tables_[i];
   const LayerWeights& w = model_.weights().layer(i);
   const uint32_t heads = c.n_heads[i], kv_heads = c.n_kv_heads[i];
-  const Tensor k = view(k_, shape, kv_heads * c.head_dim), v = view(v_, shape, kv_heads * c.head_dim);
-  Tensor q = view(q_, shape, heads * c.head_dim);
+  const std::vector<Tensor> parts =
+      views(qkv_, shape.rows, {heads * c.head_dim, kv_heads * c.head_dim, kv_heads * c.head_dim});
+  Tensor q = parts[0];
+  const Tensor k = parts[1], v = parts[2], x = view(x_, shape, c.dim);
   const Tensor attended = view(attended_, shape, q.cols);
 
-  const MatmulInput from = input(shape, x, {&w.q.weight, &w.k.weight, &w.v.weight});
-  matmul(stream_, shape.phase, q, w.q.weight, from, w.q.bias);
-  matmul(stream_, shape.phase, k, w.k.weight, from, w.k.bias);
-  matmul(stream_, shape.phase, v, w.v.weight, from, w.v.bias);
+  project(shape, parts, w.qkv, input);
   if (a.clamp_qkv > 0)
-    for (const Tensor& t : {q, k, v}) limit(stream_, t, t, 1, Limit::clamp, static_cast<float>(a.clamp_qkv));
+    for (const Tensor& t : parts) limit(stream_, t, t, 1, Limit::clamp, static_cast<float>(a.clamp_qkv));
   norm(q, q, a.q_norm, w.q_norm, heads);
   norm(k, k, a.k_norm, w.k_norm, kv_heads);
 
@@ -136,8 +135,8 @@ void Transformer::attend(uint32_t i, const StepShape& shape, Tensor rows, Tensor
   for (uint32_t part = shape.kept; kept && part < shape.end_kept; part++)
     attention_keep(stream_, record_->q(i, part), record_->lse(i, part), part * record_->part_positions(), q,
                    lse, rows, static_cast<uint32_t>(record_->slot()));
-  matmul(stream_, shape.phase, y, w.output.weight, input(shape, attended, {&w.output.weight}), w.output.bias);
-  norm(y, y, a.post_norm, w.attention_post_norm);
+  add_product(shape, x, y, attended, w.output, a.post_norm, w.attention_post_norm,
+              static_cast<float>(layers_[i].residual_scale));
 }
 
 }  // namespace spindle

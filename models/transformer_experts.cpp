@@ -59,9 +59,10 @@ void Transformer::experts(uint32_t i, const StepShape& shape, Tensor y, Tensor x
   matmul(stream_, phase, logits, w.router.weight, x, w.router.bias);
   expert_route(stream_, chosen, weights, logits, e.renormalise, static_cast<float>(e.scale));
   const ExpertRows rows = expert_rows(stream_, phase, chosen, e.count, sorted_);
-  const Tensor gate = of_pairs(gate_, e.dim), up = of_pairs(up_, e.dim), out = of_pairs(of_experts_, x.cols);
-  const auto expert_input = [&](Tensor from, std::initializer_list<const Weight*> weights) {
-    return quantized_input(stream_, phase, from, weights, quantized_);
+  const std::vector<Tensor> inner = views(gate_up_, shape.rows * e.used, {e.dim, e.dim});
+  const Tensor gate = inner[0], up = inner[1], out = of_pairs(of_experts_, x.cols);
+  const auto expert_input = [&](Tensor from, const std::vector<const Weight*>& of) {
+    return quantized_input(stream_, phase, from, of, quantized_);
   };
   const MatmulInput wide = expert_input(x, {&w.gate.weight, &w.up.weight});
   expert_matmul(stream_, phase, gate, w.gate, wide, rows);
@@ -72,11 +73,10 @@ void Transformer::experts(uint32_t i, const StepShape& shape, Tensor y, Tensor x
   SharedExpert shared;
   if (e.shared_dim) {
     shared.output = view(of_shared_, shape, x.cols);
-    const Tensor g = view(gate_, shape, e.shared_dim), u = view(up_, shape, e.shared_dim);
-    const MatmulInput again = input(shape, x, {&w.shared_gate.weight, &w.shared_up.weight});
-    matmul(stream_, phase, g, w.shared_gate.weight, again, w.shared_gate.bias);
-    matmul(stream_, phase, u, w.shared_up.weight, again, w.shared_up.bias);
-    activation(stream_, g, f.activation, g, u);
+    const std::vector<Tensor> parts = views(gate_up_, shape.rows, {e.shared_dim, e.shared_dim});
+    const Tensor g = parts[0];
+    project(shape, parts, w.shared_gate_up, x);
+    activation(stream_, g, f.activation, g, parts[1]);
     matmul(stream_, phase, shared.output, w.shared_down.weight, input(shape, g, {&w.shared_down.weight}),
            w.shared_down.bias);
     if (w.shared_router.weight) {

@@ -12,11 +12,16 @@
 namespace spindle {
 namespace {
 
-// Bytes of a tensor of the file and where they go.
-struct Item {
+// Bytes of a tensor of the file.
+struct Source {
   const GgufTensor* tensor;
-  DType type;
   uint64_t first_byte = 0, bytes = 0;
+};
+
+// Where those of one tensor, or of several one after the other, go.
+struct Item {
+  std::vector<Source> sources;
+  DType type;
   Weight* matrix = nullptr;  // one of the two
   Tensor* vector = nullptr;
   uint32_t rows = 1;  // of the vector
@@ -43,7 +48,7 @@ class Weights::Plan {
   void matrix(const std::string& name, uint32_t n, uint32_t k, Weight& to, Range rows = {}) {
     const GgufTensor& t = get(name, {k, rows.of(n)});
     const DType type = type_of(t);
-    items_.push_back({&t, type, bytes_of(type, k) * rows.first, bytes_of(type, k) * n, &to});
+    items_.push_back({{{&t, bytes_of(type, k) * rows.first, bytes_of(type, k) * n}}, type, &to});
     matrices.push_back({type, n, k});
   }
   // [count, n, k] in one tensor, or in one for each expert.
@@ -58,9 +63,9 @@ class Weights::Plan {
               "{}: tensor '{}' has another type than '{}'", file_.file(), item.experts[e]->name,
               item.experts[0]->name);
     }
-    item.tensor = separate ? item.experts[0] : &get(name + ".weight", {k, n, count});
-    item.type = type_of(*item.tensor);
-    item.bytes = bytes_of(item.type, k) * n * count;
+    const GgufTensor* tensor = separate ? item.experts[0] : &get(name + ".weight", {k, n, count});
+    item.type = type_of(*tensor);
+    item.sources = {{tensor, 0, bytes_of(item.type, k) * n * count}};
     item.matrix = &to.weight;
     item.expert_outputs = n;
     matrices.push_back(expert_shape(item.type, count, n, k));
@@ -72,8 +77,11 @@ class Weights::Plan {
     const DType type = type_of(t);
     require(info(type).block_elements == 1, ErrorKind::model_file,
             "{}: tensor '{}' is {}, expected f32, f16 or bf16", file_.file(), name, info(type).name);
-    items_.push_back(
-        {&t, type, bytes_of(type, range.first), bytes_of(type, uint64_t{cols} * rows), nullptr, &to, rows});
+    items_.push_back({{{&t, bytes_of(type, range.first), bytes_of(type, uint64_t{cols} * rows)}},
+                      type,
+                      nullptr,
+                      &to,
+                      rows});
     vectors.push_back(cols * rows);
   }
   void projection(const std::string& prefix, const Linear& linear, uint32_t n, uint32_t k, Projection& to) {
@@ -82,6 +90,18 @@ class Weights::Plan {
     matrix(prefix + linear.name + ".weight", n, k, to.weight, rows);
     const std::string bias = prefix + linear.name + ".bias";
     if (takes(linear.bias, bias)) vector(bias, n, 1, to.bias, rows);
+  }
+  // Projections of the same rows: those of one type are one matrix, as far as groups of outputs allow.
+  void joint(const std::string& prefix, std::initializer_list<std::pair<Linear, uint32_t>> all, uint32_t k,
+             std::vector<JointProjection>& to) {
+    to.reserve(all.size());  // items point at them
+    for (const auto& [linear, n] : all) {
+      if (linear.name.empty()) continue;
+      const size_t first = items_.size();
+      projection(prefix, linear, n, k, to.emplace_back());
+      if (to.size() > 1 && merge(first)) to.pop_back();
+      to.back().n_parts++;
+    }
   }
   // Over rows of n_heads heads of head_dim elements.
   void norm(const std::string& prefix, const Norm& norm, uint32_t n_heads, uint32_t head_dim,
@@ -94,6 +114,22 @@ class Weights::Plan {
     if (takes(norm.bias, bias)) vector(bias, cols, rows, to.bias);
   }
 
+  // Makes the items from `first` on, a matrix and perhaps a bias, parts of those before them.
+  bool merge(size_t first) {
+    const size_t n = items_.size() - first;
+    if (first < n || matrices[matrices.size() - 2].n % WEIGHT_GROUP != 0) return false;
+    for (size_t i = first; i < items_.size(); i++)
+      if (items_[i].type != items_[i - n].type || !items_[i].matrix != !items_[i - n].matrix) return false;
+    for (size_t i = first; i < items_.size(); i++) items_[i - n].sources.push_back(items_[i].sources.front());
+    items_.erase(items_.begin() + static_cast<ptrdiff_t>(first), items_.end());
+    matrices[matrices.size() - 2].n += matrices.back().n;
+    matrices.pop_back();
+    if (n == 2) {
+      vectors[vectors.size() - 2] += vectors.back();
+      vectors.pop_back();
+    }
+    return true;
+  }
   const std::vector<Item>& items() const { return items_; }
   std::vector<std::string> unused() const {
     std::vector<std::string> names;
@@ -144,8 +180,7 @@ void Weights::plan_experts(Plan& plan, const std::string& prefix, const Experts&
   plan.experts(prefix + e.up, e.separate, e.count, e.dim, dim, to.up);
   plan.experts(prefix + e.down, e.separate, e.count, dim, e.dim, to.down);
   if (e.shared_dim == 0) return;
-  plan.projection(prefix, e.shared_gate, e.shared_dim, dim, to.shared_gate);
-  plan.projection(prefix, e.shared_up, e.shared_dim, dim, to.shared_up);
+  plan.joint(prefix, {{e.shared_gate, e.shared_dim}, {e.shared_up, e.shared_dim}}, dim, to.shared_gate_up);
   plan.projection(prefix, e.shared_down, dim, e.shared_dim, to.shared_down);
   plan.projection(prefix, e.shared_router, 1, dim, to.shared_router);
 }
@@ -168,9 +203,7 @@ bool Weights::plan(Plan& plan, const Config& c, const Architecture& architecture
     const std::string prefix = fmt::format("blk.{}.", i);
     const uint32_t q_dim = c.n_heads[i] * c.head_dim, kv_dim = c.n_kv_heads[i] * c.head_dim;
     plan.norm(prefix, a.norm, 1, c.dim, w.attention_norm);
-    plan.projection(prefix, a.q, q_dim, c.dim, w.q);
-    plan.projection(prefix, a.k, kv_dim, c.dim, w.k);
-    plan.projection(prefix, a.v, kv_dim, c.dim, w.v);
+    plan.joint(prefix, {{a.q, q_dim}, {a.k, kv_dim}, {a.v, kv_dim}}, c.dim, w.qkv);
     plan.projection(prefix, a.output, c.dim, q_dim, w.output);
     if (!a.sinks.empty()) plan.use(prefix + a.sinks + ".weight");
     if (!a.relative_bias.empty()) plan.use(a.relative_bias + ".weight");
@@ -181,8 +214,7 @@ bool Weights::plan(Plan& plan, const Config& c, const Architecture& architecture
     if (f.experts.count) {
       plan_experts(plan, prefix, f.experts, c.dim, w.experts);
     } else {
-      plan.projection(prefix, f.gate, c.ffn_dim[i], c.dim, w.gate);
-      plan.projection(prefix, f.up, c.ffn_dim[i], c.dim, w.up);
+      plan.joint(prefix, {{f.gate, c.ffn_dim[i]}, {f.up, c.ffn_dim[i]}}, c.dim, w.gate_up);
       plan.projection(prefix, f.down, c.dim, c.ffn_dim[i], w.down);
     }
     plan.norm(prefix, f.post_norm, 1, c.dim, w.feed_forward_post_norm);
@@ -215,7 +247,8 @@ Weights::Weights(Stream& stream, const Gguf& file, const Config& c, const Archit
   store_ = WeightStore(stream.device(), plan.matrices, plan.vectors);
 
   uint64_t all = 0, done = 0;
-  for (const Item& item : plan.items()) all += item.bytes;
+  for (const Item& item : plan.items())
+    for (const Source& source : item.sources) all += source.bytes;
   size_t next_matrix = 0, next_vector = 0;
   for (const Item& item : plan.items()) {
     const auto read_tensor = [&](const GgufTensor& tensor, uint64_t first, std::span<std::byte> to) {
@@ -223,13 +256,19 @@ Weights::Weights(Stream& stream, const Gguf& file, const Config& c, const Archit
       done += to.size();
       if (progress) progress(done, all);
     };
+    const GgufTensor& tensor = *item.sources.front().tensor;
     ReadBytes read = [&](uint64_t first, std::span<std::byte> to) {
-      read_tensor(*item.tensor, item.first_byte + first, to);
+      for (const Source& source : item.sources) {
+        const size_t n = std::min<uint64_t>(to.size(), source.bytes - std::min(first, source.bytes));
+        if (n > 0) read_tensor(*source.tensor, source.first_byte + first, to.first(n));
+        first -= std::min(first, source.bytes);
+        to = to.subspan(n);
+      }
     };
     if (const uint32_t n = item.expert_outputs) {
-      const auto k = static_cast<uint32_t>(item.tensor->dims[0]);
+      const auto k = static_cast<uint32_t>(tensor.dims[0]);
       read = padded_experts(item.type, n, k, [&](uint32_t e, uint64_t first, std::span<std::byte> to) {
-        if (item.experts.empty()) read_tensor(*item.tensor, e * n * bytes_of(item.type, k) + first, to);
+        if (item.experts.empty()) read_tensor(tensor, e * n * bytes_of(item.type, k) + first, to);
         else read_tensor(*item.experts[e], first, to);
       });
     }

@@ -16,22 +16,30 @@ struct Projection {
   Tensor bias;  // f32 [1, n], or none
 };
 
+// A projection whose outputs are those of several that read the same rows, one after the other.
+struct JointProjection : Projection {
+  uint32_t n_parts = 0;
+};
+
 struct NormWeights {
   Tensor weight,
       bias;  // f32 [1, n], or [heads, head_dim] where heads have weights of their own; bias or none
 };
 
 struct ExpertWeights {
-  Projection router, shared_gate, shared_up, shared_down, shared_router;
+  Projection router, shared_down, shared_router;
+  std::vector<JointProjection> shared_gate_up;
   ExpertWeight gate, up, down;
 };
 
 // What the layer does not have is empty.
 struct LayerWeights {
   NormWeights attention_norm, q_norm, k_norm, attention_post_norm;
-  Projection q, k, v, output;
+  std::vector<JointProjection> qkv;  // together all of q, k and v: one product where their types allow it
+  Projection output;
   NormWeights feed_forward_norm, feed_forward_post_norm;
-  Projection gate, up, down;
+  std::vector<JointProjection> gate_up;  // or up alone
+  Projection down;
   ExpertWeights experts;
 };
 

@@ -36,5 +36,5 @@ uint x_row(uint row) { return y_row(row) / p.shared_by; }
 uint of_part(uint output_) { return tile_expert * p.stride + output_ - p.first; }
 bool output_exists(uint output_) { return output_ < p.n && of_part(output_) < p.count; }
 uint part_output(uint output_) { return min(of_part(output_), (p.count - 1) | (WEIGHT_GROUP - 1)); }
-uint column(uint output_) { return output_; }
 uint bias_at(uint output_) { return tile_expert * p.n + output_; }
+void write_output(uint row, uint output_, float value) { y[y_row(row) * p.n + output_] = value; }

@@ -7,7 +7,6 @@
 #include "shaders/matmul/half_rows.h"
 #include "shaders/matmul/matmul_coopmat.h"
 #include "shaders/matmul/quantize_rows.h"
-#include "shaders/matmul/row_slices.h"
 
 namespace spindle {
 namespace {
@@ -104,7 +103,7 @@ uint64_t matmul_scratch_bytes(const Caps& caps, uint32_t rows, uint32_t k) {
   return uint64_t{4} * rows * words;
 }
 
-MatmulInput matmul_input(Stream& stream, Phase phase, Tensor x, std::initializer_list<const Weight*> weights,
+MatmulInput matmul_input(Stream& stream, Phase phase, Tensor x, const std::vector<const Weight*>& weights,
                          Tensor scratch) {
   const auto uses = [&](const Weight* w) { return matmul_uses_coopmat(stream.caps(), phase, *w); };
   if (!scratch || std::none_of(weights.begin(), weights.end(), uses))
@@ -117,7 +116,7 @@ MatmulInput matmul_input(Stream& stream, Phase phase, Tensor x, std::initializer
 }
 
 MatmulInput quantized_input(Stream& stream, Phase phase, Tensor x,
-                            std::initializer_list<const Weight*> weights, Tensor scratch) {
+                            const std::vector<const Weight*>& weights, Tensor scratch) {
   MatmulInput input(x);
   const auto uses = [&](const Weight* w) { return matmul_uses_dot(stream.caps(), phase, w->type, w->k); };
   if (!scratch || std::none_of(weights.begin(), weights.end(), uses)) return input;
@@ -128,36 +127,20 @@ MatmulInput quantized_input(Stream& stream, Phase phase, Tensor x,
   return input;
 }
 
-void matmul(Stream& stream, Phase phase, Tensor y, const Weight& w, const MatmulInput& x, Tensor bias) {
+void matmul(Stream& stream, Phase phase, const MatmulOutput& y, const Weight& w, const MatmulInput& x,
+            Tensor bias) {
   if (x.halves && matmul_uses_coopmat(stream.caps(), phase, w))
-    return matmul_coopmat(stream, coopmat_tile(stream.caps(), y.rows), y, w, x.halves, bias);
+    return matmul_coopmat(stream, coopmat_tile(stream.caps(), x.x.rows), y, w, x.halves, bias);
   const bool dot = x.quantized && matmul_uses_dot(stream.caps(), phase, w.type, w.k);
-  matmul(stream, matmul_tile(stream.caps(), phase, y.rows, dot), phase, y, w, dot ? x : x.x, bias);
+  matmul(stream, matmul_tile(stream.caps(), phase, x.x.rows, dot), phase, y, w, dot ? x : x.x, bias);
 }
 
-void matmul(Stream& stream, const MatmulTile& tile, Phase phase, Tensor y, const Weight& w,
+void matmul(Stream& stream, const MatmulTile& tile, Phase phase, const MatmulOutput& y, const Weight& w,
             const MatmulInput& input, Tensor bias) {
-  assert(y.cols == w.n && input.x.cols == w.k && y.rows == input.x.rows && (!bias || bias.elements() == w.n));
   const bool dot = static_cast<bool>(input.quantized);
-  assert(!dot || has_dot(w.type));
-  const Tensor x = dot ? input.quantized : input.x;
-  const Caps& caps = stream.caps();
-  const KernelSpec spec = matmul_kernel(kPrograms, tile, phase, w.type, w.k, dot, static_cast<bool>(bias));
-  const uint32_t n_rows = slice_rows(caps, y, x);
-  for (uint32_t first = 0; first < y.rows; first += n_rows) {
-    const uint32_t rows = std::min(n_rows, y.rows - first);
-    const Tensor ys = y.slice(first, rows), xs = x.slice(first, rows);
-    for (const WeightPart& part : w.parts) {
-      const double outputs = part.count,
-                   weights =
-                       static_cast<double>(part.values.bytes() + (part.scales ? part.scales.bytes() : 0));
-      const Work work{2.0 * rows * outputs * w.k,
-                      weights + static_cast<double>(xs.bytes()) + 4.0 * rows * outputs};
-      const Grid grid{ceil_div(rows, tile.tm * tile.row_groups), ceil_div(part.count, tile.lanes * tile.tn)};
-      stream.dispatch(spec, {ys, part.values, part.scales, xs, bias},
-                      MatmulParameters{w.n, w.k, rows, part.first, part.count}, grid, work);
-    }
-  }
+  assert(input.x.cols == w.k && (!dot || has_dot(w.type)));
+  dispatch_matmul(stream, matmul_kernel(kPrograms, tile, phase, w.type, w.k, dot, static_cast<bool>(bias)),
+                  tile.tm * tile.row_groups, tile.lanes * tile.tn, y, w, dot ? input.quantized : input.x, bias);
 }
 
 std::vector<KernelSpec> matmul_kernels(const Caps& caps) {

@@ -2,24 +2,14 @@
 // (few).
 #ifndef SPINDLE_SHADERS_MATMUL_H
 #define SPINDLE_SHADERS_MATMUL_H
-#include "shaders/common/glsl.h"
-#ifdef __cplusplus
 #include <functional>
 #include <span>
 
+#include "shaders/matmul/matmul_output.h"
 #include "shaders/weight/weight.h"
+
 namespace spindle {
-#endif
 
-struct MatmulParameters {
-  uint n;      // columns of y
-  uint k;      // columns of x
-  uint rows;   // of y and x
-  uint first;  // column of y that the part's first output is
-  uint count;  // outputs of the part
-};
-
-#ifdef __cplusplus
 // What products read. A tensor is one; matmul_input() makes one that several products share.
 struct MatmulInput {
   MatmulInput(Tensor rows) : x(rows) {}
@@ -32,16 +22,17 @@ struct MatmulInput {
 // y: f32 [rows, n]; w: [n, k]; x: [rows, k]; bias: f32 [1, n] or nothing. The bits of a row depend on the
 // phase, w and x's row alone, not on how many rows there are or how w is cut into parts. y and x may be
 // larger than a binding.
-void matmul(Stream& stream, Phase phase, Tensor y, const Weight& w, const MatmulInput& x, Tensor bias = {});
+void matmul(Stream& stream, Phase phase, const MatmulOutput& y, const Weight& w, const MatmulInput& x,
+            Tensor bias = {});
 
 // Quantises x (f32 [rows, k]) into `scratch` if one of the weights is multiplied by integer dot products, or
 // rounds it if one is by cooperative matrices, which device, phase, type and k decide. The scratch is in use
 // until the last product that reads the input; without any, products are computed in f32.
-MatmulInput matmul_input(Stream& stream, Phase phase, Tensor x, std::initializer_list<const Weight*> weights,
+MatmulInput matmul_input(Stream& stream, Phase phase, Tensor x, const std::vector<const Weight*>& weights,
                          Tensor scratch);
 // For products that know no cooperative matrices.
 MatmulInput quantized_input(Stream& stream, Phase phase, Tensor x,
-                            std::initializer_list<const Weight*> weights, Tensor scratch);
+                            const std::vector<const Weight*>& weights, Tensor scratch);
 // What the scratch must hold, the same for both phases; 0: the device has no use for it.
 uint64_t matmul_scratch_bytes(const Caps& caps, uint32_t rows, uint32_t k);
 bool matmul_uses_dot(const Caps& caps, Phase phase, DType type, uint32_t k);
@@ -59,7 +50,7 @@ struct MatmulTile {
 };
 MatmulTile matmul_tile(const Caps& caps, Phase phase, uint32_t rows, bool dot = false);
 // By integer dot products where x is quantised.
-void matmul(Stream& stream, const MatmulTile& tile, Phase phase, Tensor y, const Weight& w,
+void matmul(Stream& stream, const MatmulTile& tile, Phase phase, const MatmulOutput& y, const Weight& w,
             const MatmulInput& x, Tensor bias = {});
 // Every kernel that matmul can use on such a device.
 std::vector<KernelSpec> matmul_kernels(const Caps& caps);
@@ -79,5 +70,4 @@ void matmul(std::span<double> y, std::span<const double> w, std::span<const doub
             std::span<const double> bias, uint32_t rows);
 }  // namespace reference
 }  // namespace spindle
-#endif
 #endif

@@ -8,7 +8,7 @@
 #extension GL_EXT_shader_explicit_arithmetic_types_float16 : require
 #extension GL_EXT_control_flow_attributes : require
 #include "shaders/matmul/half_rows.h"
-#include "shaders/matmul/matmul.h"
+#include "shaders/matmul/matmul_output.h"
 
 layout(constant_id = 0) const uint LANES = 128;  // of the workgroup: full subgroups
 layout(local_size_x = 128, local_size_x_id = 0) in;
@@ -26,11 +26,11 @@ layout(constant_id = 10) const bool BIAS = false;
 #define WEIGHT_BINDING 1
 #define SCALES_BINDING 2
 #include "shaders/weight/weight.glsl"
-layout(binding = 0) writeonly buffer Y { float y[]; };
 layout(binding = 3) readonly buffer X { float x_scales[]; };
 layout(binding = 3) readonly buffer X4 { uvec4 x_units[]; };
 layout(binding = 4) readonly buffer Bias { float bias[]; };
 layout(push_constant) uniform Push { MatmulParameters p; };
+#include "shaders/matmul/matmul_output.glsl"
 
 const uint SUBGROUP = LANES / (GM * GN);
 const uint ROWS = GM * TM * M, OUTPUTS = GN * TN * N;  // of the workgroup
@@ -131,7 +131,7 @@ void main() {
         if (row >= p.rows || output_ >= p.count || e >= M * N) continue;
         float sum = results[own + e] * x_scales[row * HALF_WORDS(p.k) + HALF_SCALE_AT(p.k)];
         if (BIAS) sum += bias[p.first + output_];
-        y[row * p.n + p.first + output_] = sum;
+        write_output(row, output_, sum);
       }
       subgroupBarrier();
     }

@@ -5,8 +5,6 @@
 #include <cassert>
 
 #include "shaders/matmul/half_rows.h"
-#include "shaders/matmul/matmul.h"
-#include "shaders/matmul/row_slices.h"
 
 namespace spindle {
 namespace {
@@ -51,24 +49,11 @@ CoopmatTile coopmat_tile(const Caps&, uint32_t rows) {
   return rows <= kFewRows ? CoopmatTile{kFewRows, 64} : CoopmatTile{};
 }
 
-void matmul_coopmat(Stream& stream, const CoopmatTile& tile, Tensor y, const Weight& w, Tensor x,
+void matmul_coopmat(Stream& stream, const CoopmatTile& tile, const MatmulOutput& y, const Weight& w, Tensor x,
                     Tensor bias) {
-  assert(y.cols == w.n && x.cols == HALF_WORDS(w.k) && y.rows == x.rows && w.type != DType::f32);
-  assert(!bias || bias.elements() == w.n);
-  const KernelSpec spec = kernel(stream.caps(), tile, w.type, static_cast<bool>(bias));
-  const uint32_t n_rows = slice_rows(stream.caps(), y, x);
-  for (uint32_t first = 0; first < y.rows; first += n_rows) {
-    const uint32_t rows = std::min(n_rows, y.rows - first);
-    const Tensor ys = y.slice(first, rows), xs = x.slice(first, rows);
-    for (const WeightPart& part : w.parts) {
-      const Work work{2.0 * rows * part.count * w.k,
-                      static_cast<double>(part.values.bytes() + (part.scales ? part.scales.bytes() : 0)) +
-                          static_cast<double>(xs.bytes()) + 4.0 * rows * part.count};
-      stream.dispatch(spec, {ys, part.values, part.scales, xs, bias},
-                      MatmulParameters{w.n, w.k, rows, part.first, part.count},
-                      {ceil_div(rows, tile.rows), ceil_div(part.count, tile.outputs)}, work);
-    }
-  }
+  assert(x.cols == HALF_WORDS(w.k) && w.type != DType::f32);
+  dispatch_matmul(stream, kernel(stream.caps(), tile, w.type, static_cast<bool>(bias)), tile.rows,
+                  tile.outputs, y, w, x, bias);
 }
 
 std::vector<KernelSpec> matmul_coopmat_kernels(const Caps& caps) {

@@ -2,7 +2,7 @@
 // them.
 #ifndef SPINDLE_SHADERS_MATMUL_COOPMAT_H
 #define SPINDLE_SHADERS_MATMUL_COOPMAT_H
-#include "shaders/weight/weight.h"
+#include "shaders/matmul/matmul_output.h"
 
 namespace spindle {
 
@@ -23,7 +23,7 @@ CoopmatTile coopmat_tile(const Caps& caps, uint32_t rows);
 
 // y: f32 [rows, n]; w: [n, k], not f32; x: [rows, HALF_WORDS(k)] of half_rows(); bias: f32 [1, n] or nothing.
 // A row's products are added as the device adds them, in one order: its bits depend on w and x's row alone.
-void matmul_coopmat(Stream& stream, const CoopmatTile& tile, Tensor y, const Weight& w, Tensor x,
+void matmul_coopmat(Stream& stream, const CoopmatTile& tile, const MatmulOutput& y, const Weight& w, Tensor x,
                     Tensor bias);
 std::vector<KernelSpec> matmul_coopmat_kernels(const Caps& caps);
 

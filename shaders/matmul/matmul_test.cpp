@@ -156,6 +156,42 @@ TEST_CASE("matmul ignores what lies beyond a row's end") {
   }
 }
 
+TEST_CASE("a product in several tensors or added to a residual has the bits of a plain one") {
+  constexpr uint32_t kRows = 5, kK = 64, kCols[] = {48, 16, 40};
+  for (DType type : {DType::f32, DType::q4_0})
+    for (Phase phase : kPhases) {
+      const Case c{type, 104, kK};
+      const std::vector<float> plain = c.run(device(), phase, kRows, true);
+      Stream stream(device());
+      Tensors t(stream);
+      const LoadedWeight loaded(stream, c.weight);
+      const Tensor x = t.f32(kRows, kK, slice(c.x, size_t{kRows} * kK)), b = t.f32(1, c.n, c.bias),
+                   all = t.f32(kRows, 3 * 64), y = t.f32(kRows, c.n);
+      std::vector<Tensor> parts;
+      uint64_t at = all.offset_bytes;
+      for (uint32_t cols : kCols) {
+        parts.emplace_back(*all.buffer, DType::f32, kRows, cols, at);
+        at += align_tensor(parts.back().bytes());
+      }
+      const std::vector<double> before = random_values(size_t{kRows} * c.n, 7);
+      const Tensor added = t.f32(kRows, c.n, before);
+      matmul(stream, phase, MatmulOutput(parts), loaded.weight(), x, b);
+      matmul(stream, phase, MatmulOutput(y, added, 1), loaded.weight(), x, b);
+      matmul(stream, phase, MatmulOutput(added, added, 0.5f), loaded.weight(), x, b);
+      stream.run();
+      const std::vector<float> sum = t.read(y), in_place = t.read(added);
+      for (uint32_t row = 0, i = 0; row < kRows; row++)
+        for (uint32_t part = 0; part < 3; part++) {
+          const std::vector<float> own = t.read(parts[part]);
+          for (uint32_t col = 0; col < kCols[part]; col++, i++) {
+            CHECK(own[row * kCols[part] + col] == plain[i]);
+            CHECK(sum[i] == static_cast<float>(before[i]) + plain[i]);
+            CHECK(in_place[i] == static_cast<float>(before[i]) + 0.5f * plain[i]);
+          }
+        }
+    }
+}
+
 TEST_CASE("matmul bench" * doctest::skip(!bench())) {
   Stream stream(device());
   for (DType type : kWeightTypes) {

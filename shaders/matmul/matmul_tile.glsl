@@ -1,7 +1,7 @@
 // What the kernels of the matrix product share: a lane owns TN outputs LANES apart, of TM rows; its K loop runs over
 // blocks of 32 inputs. For prompts SLICES is 1 and a sum is one chain over the blocks. For generated tokens the blocks
 // are dealt to SLICES lanes whose sums are added in order. Neither depends on TM, TN or ROW_GROUPS.
-#include "shaders/matmul/matmul.h"
+#include "shaders/matmul/matmul_output.h"
 #extension GL_EXT_control_flow_attributes : require
 
 layout(constant_id = 0) const uint LANES = 32;      // outputs side by side
@@ -17,11 +17,11 @@ layout(constant_id = 7) const uint TOUCH = 0;  // blocks whose cache lines are a
 #define WEIGHT_BINDING 1
 #define SCALES_BINDING 2
 #include "shaders/weight/weight.glsl"
-layout(binding = 0) writeonly buffer Y { float y[]; };
 layout(binding = 4) readonly buffer Bias { float bias[]; };
 
 // The rows and outputs of a workgroup: consecutive ones of the part, or those of one expert.
 #ifdef EXPERTS
+layout(binding = 0) writeonly buffer Y { float y[]; };
 #include "shaders/experts/expert_rows.glsl"
 #else
 layout(push_constant) uniform Push { MatmulParameters p; };
@@ -29,11 +29,10 @@ bool find_tile() { return true; }
 uint tile_row() { return gl_WorkGroupID.x * ROW_GROUPS * TM; }
 bool row_exists(uint row) { return row < p.rows; }
 uint x_row(uint row) { return min(row, p.rows - 1); }
-uint y_row(uint row) { return row; }
 bool output_exists(uint output_) { return output_ < p.count; }
 uint part_output(uint output_) { return min(output_, (p.count - 1) | (WEIGHT_GROUP - 1)); }  // padding included
-uint column(uint output_) { return p.first + output_; }
 uint bias_at(uint output_) { return p.first + output_; }
+#include "shaders/matmul/matmul_output.glsl"
 #endif
 
 // CPUs wait for each line of a weight that they have not seen: lanes ask for those of many blocks at once. SPIR-V has no
@@ -80,6 +79,6 @@ void write_sums(uint first_row, uint first_output) {
       const uint output_ = first_output + t * LANES, row = first_row + r;
       if (!output_exists(output_) || !row_exists(row)) continue;
       if (BIAS) sums[r * TN + t] += bias[bias_at(output_)];
-      y[y_row(row) * p.n + column(output_)] = sums[r * TN + t];
+      write_output(row, output_, sums[r * TN + t]);
     }
 }
