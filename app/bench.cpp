@@ -12,6 +12,7 @@ namespace {
 void bench(const BenchFlags& flags) {
   Device device(flags.device.options());
   if (flags.limits) return bench_limits(device, flags);
+  if (flags.tune) return bench_tune(device, flags);
   if (!flags.op.empty()) return bench_operation(device, flags);
   bench_model(device, flags);
 }
@@ -64,11 +65,15 @@ void add_bench(CLI::App& app) {
   command->add_flag("--ops", flags->operations,
                     "the time of each operation too, and its share of the device's limits");
   command->add_flag("--device-limits", flags->limits, "copy bandwidth and multiply-add rate of the device");
+  command->add_flag("--tune", flags->tune,
+                    "try tile shapes of the matrix products and keep the best for this device and driver");
   command->add_option("--op", flags->op, fmt::format("one operation: {}", kBenchOperations));
   command->add_option(
       "--shape", flags->shape,
       "of the operation: rows=128,n=4096,k=4096 or rows=1,keys=4096,heads=32,kv_heads=8,dim=128");
-  command->add_option("--type", flags->types, "of its weights (q4_0) or of the cache (f16); a list by commas")
+  command
+      ->add_option("--type", flags->types,
+                   "of its weights (q4_0; --tune: f16, q8_0, q4_0) or of the cache (f16); a list by commas")
       ->delimiter(',')
       ->check(CLI::IsMember(type_names(kWeightTypes)));
   command->add_option("--attention-pattern", flags->pattern,
@@ -77,6 +82,7 @@ void add_bench(CLI::App& app) {
       ->check(CLI::IsMember({"prefill", "decode"}));
   flags->device.add(*command);
   command->callback([flags] {
+    if (flags->types.empty() && flags->tune) flags->types = {"f16", "q8_0", "q4_0"};
     if (flags->types.empty()) flags->types = {flags->op == "attention" ? "f16" : "q4_0"};
     if (flags->op == "attention")
       for (const std::string& t : flags->types)

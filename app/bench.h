@@ -16,7 +16,7 @@ struct BenchFlags {
   std::vector<uint32_t> prompt{512}, generate{128}, depth{0}, batch{2048}, ubatch{512};
   std::vector<std::string> k_type{"f16"}, v_type{"f16"};
   uint32_t repetitions = 5, sequences = 1;
-  bool operations = false, limits = false;
+  bool operations = false, limits = false, tune = false;
   std::string op, shape, pattern, phase;
   std::vector<std::string> types;
 };
@@ -47,6 +47,8 @@ double cpu_seconds();
 void bench_limits(Device& device, const BenchFlags& flags);
 void bench_model(Device& device, const BenchFlags& flags);
 void bench_operation(Device& device, const BenchFlags& flags);
+// Tries tiles of matrix products and keeps the best for this device.
+void bench_tune(Device& device, const BenchFlags& flags);
 // One row an operation, with its share of what the device can do.
 BenchTable operations_table();
 BenchTable::Row operation_row(const std::string& name, const std::string& what, uint32_t n, double ns,

@@ -60,6 +60,30 @@ TEST_CASE("spindle bench measures one operation of any shape, and the device") {
   for (const char* what : {"copy", "read", "multiply"}) CHECK(limits[what].get<double>() > 1e6);
 }
 
+TEST_CASE("spindle bench --tune keeps a choice that later runs read, and a damaged one is ignored") {
+  const Folder folder("tune");
+  const char* own = std::getenv("SPINDLE_CACHE_DIR");
+  const std::string usual = own ? own : "";
+  ::setenv("SPINDLE_CACHE_DIR", (folder / "cache").c_str(), 1);
+  const std::string text = "eval logits --ids 1,2,3,4,5 --top 0 --json";
+  const Output before = spindle_command(text), tuned = spindle_command("bench --tune -r 1 --type q8_0");
+  CHECK_MESSAGE(tuned.code == 0, tuned.err);
+  CHECK(tuned.out.find("chosen:") != std::string::npos);
+  const size_t at = tuned.out.find("kept in ");
+  REQUIRE(at != std::string::npos);
+  const std::string file = tuned.out.substr(at + 8, tuned.out.find('\n', at) - at - 8);
+  CHECK(read_file(file).starts_with("spindle tuning 1\n"));
+  const Output after = spindle_command(text);
+  CHECK(after.out == before.out);
+  CHECK(after.err.find("warning") == std::string::npos);
+  std::ofstream(file, std::ios::app) << "x";
+  const Output damaged = spindle_command(text);
+  CHECK(damaged.out == before.out);
+  CHECK_MESSAGE(damaged.err.find("is damaged") != std::string::npos, damaged.err);
+  if (own) ::setenv("SPINDLE_CACHE_DIR", usual.c_str(), 1);
+  else ::unsetenv("SPINDLE_CACHE_DIR");
+}
+
 TEST_CASE("spindle bench names what it cannot measure") {
   for (const auto& [arguments, words] : std::vector<std::pair<std::string, std::string>>{
            {"-p 0 -n 0", "nothing to measure"},

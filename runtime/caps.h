@@ -2,6 +2,7 @@
 #ifndef SPINDLE_RUNTIME_CAPS_H
 #define SPINDLE_RUNTIME_CAPS_H
 #include <cstdint>
+#include <map>
 #include <set>
 #include <string>
 #include <vector>
@@ -43,6 +44,7 @@ struct Caps {
   bool has_memory = true;  // false on null devices: pipelines compile, nothing can be allocated
   bool software = false;   // a CPU pretending to be a GPU
   bool gathers = false;    // ... whose lanes load with one instruction, not one after the other
+  std::map<std::string, std::vector<uint32_t>> tuning;  // see tuning.h
 };
 
 // The switches for tests, in every subcommand and as SPINDLE_* environment variables.

@@ -5,11 +5,13 @@
 #include "runtime/cooperative_matrix.h"
 #include "runtime/handles.h"
 #include "runtime/pipeline_cache.h"
+#include "runtime/tuning.h"
 
 namespace spindle {
 
 Device::Device(const DeviceOptions& options)
     : instance_(options), info_(instance_.choose()), handles_(std::make_unique<DeviceHandles>()) {
+  info_.caps.tuning = load_tuning(cache_directory(), info_);
   DeviceHandles& h = *handles_;
   h.physical = instance_.handles().physical[static_cast<size_t>(info_.index)];
   vkGetPhysicalDeviceMemoryProperties(h.physical, &h.memory);

@@ -34,12 +34,6 @@ bool has_whole_blocks(DType type) {
 // Whose values are integers, beside scale and minimum.
 bool has_dot(DType type) { return has_scales(type) && type != DType::iq4_nl && type != DType::iq4_xs; }
 
-constexpr uint32_t kDecodeRows[] = {1, 2, 4, 8};  // tm when decoding
-
-// Few enough to stay in a near cache, many enough that the processor waits for all of them at once. Lanes
-// that load one after the other wait less than the asking costs.
-constexpr uint32_t kAheadBytes = 4096;
-
 uint32_t touched_blocks(const MatmulTile& t, DType type) {
   if (t.ahead_bytes == 0) return 0;
   assert(t.slices == 1);
@@ -61,29 +55,6 @@ KernelSpec matmul_kernel(const MatmulPrograms& programs, const MatmulTile& t, Ph
   return {
       t.shuffle ? programs.subgroup : programs.plain,
       {t.lanes, t.row_groups, t.slices, t.tm, t.tn, number, bias, touch, x_access(k), scale_sums, t.steps}};
-}
-
-MatmulTile matmul_tile(const Caps& caps, Phase phase, uint32_t rows, bool dot) {
-  uint32_t tm = kDecodeRows[0];
-  for (uint32_t r : kDecodeRows)
-    if (tm < rows) tm = r;
-  const uint32_t steps = dot ? 4 : 2;
-  const bool mixed = dot && caps.dot_mixed;
-  // A CPU: a load costs much more than a multiply-add, registers spill into a near cache, barriers are slow.
-  if (caps.software) {
-    const uint32_t lanes = caps.subgroup_size, ahead = caps.gathers ? kAheadBytes : 0;
-    if (phase == Phase::prefill) return {lanes, 1, 1, 16, 4, steps, caps.subgroup, mixed};
-    if (dot) return {lanes, 1, 1, tm, tm < 8 ? 8u : 4u, 4, caps.subgroup, mixed, ahead};
-    const bool wide = tm == 1 && caps.gathers;
-    return {lanes, 1, 1, tm, wide ? 8u : 4u, tm == 1 ? 4u : 2u, caps.subgroup, false, 2 * ahead};
-  }
-  // The largest that do not spill: 8 x 4 does on Apple's M1, 6 x 4 where there are few registers.
-  const bool few_registers = has_few_registers(caps);
-  if (phase == Phase::prefill && caps.subgroup_size >= 64) return {64, 4, 1, 8, 2, steps, false, mixed};
-  if (phase == Phase::prefill) return {32, 4, 1, 6, few_registers ? 2u : 4u, steps, false, mixed};
-  if (few_registers) tm = std::min(tm, 4u);
-  const uint32_t slices = std::min(caps.max_workgroup_invocations, 256u) / WEIGHT_GROUP;
-  return {WEIGHT_GROUP, 1, slices, tm, 1, dot && tm < 4 ? 8u : std::max(8 / tm, steps), false, mixed};
 }
 
 bool matmul_uses_dot(const Caps& caps, Phase phase, DType type, uint32_t k) {
@@ -146,7 +117,7 @@ void matmul(Stream& stream, const MatmulTile& tile, Phase phase, const MatmulOut
 std::vector<KernelSpec> matmul_kernels(const Caps& caps) {
   std::vector<KernelSpec> specs = matmul_kernels(caps, kPrograms, [&](Phase phase, bool dot) {
     std::vector<MatmulTile> tiles;
-    for (uint32_t rows : kDecodeRows) tiles.push_back(matmul_tile(caps, phase, rows, dot));
+    for (uint32_t rows : {1, 2, 4, 8}) tiles.push_back(matmul_tile(caps, phase, rows, dot));
     return tiles;
   });
   for (const KernelSpec& spec : quantize_rows_kernels(caps)) specs.push_back(spec);

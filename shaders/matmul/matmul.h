@@ -4,6 +4,7 @@
 #define SPINDLE_SHADERS_MATMUL_H
 #include <functional>
 #include <span>
+#include <string>
 
 #include "shaders/matmul/matmul_output.h"
 #include "shaders/weight/weight.h"
@@ -48,7 +49,12 @@ struct MatmulTile {
   bool mixed = false;        // dot products of signed with unsigned bytes
   uint32_t ahead_bytes = 0;  // of weights that a workgroup asks for before it needs them
 };
+// The built-in choice, or what was tuned for the device.
 MatmulTile matmul_tile(const Caps& caps, Phase phase, uint32_t rows, bool dot = false);
+// For tuning: the built-in choice and others that give the same bits, and a choice in Caps::tuning.
+std::vector<MatmulTile> matmul_tiles(const Caps& caps, Phase phase, uint32_t rows, bool dot);
+std::string matmul_tile_name(Phase phase, const MatmulTile& tile, bool dot);
+std::vector<uint32_t> matmul_tile_numbers(const MatmulTile& tile);
 // By integer dot products where x is quantised.
 void matmul(Stream& stream, const MatmulTile& tile, Phase phase, const MatmulOutput& y, const Weight& w,
             const MatmulInput& x, Tensor bias = {});
