@@ -145,12 +145,19 @@ void compile(const DeviceFlags& flags, const CompileFlags& how) {
   Device device(options);
   fmt::print("{:>9}{:>9}{:>9}{:>9}{:>9}{:>9}  {}\n", "registers", "occupied", "spills", "scratch", "code",
              "lanes", "kernel and constants");
-  size_t n = 0, n_spilled = 0;
-  for (const KernelSpec& spec : all_kernels(device.caps())) {
+  std::vector<KernelSpec> specs = all_kernels(device.caps());
+  std::erase_if(specs, [&](const KernelSpec& spec) {
     const auto starts = [&](const std::string& name) {
       return std::string_view(spec.program->name).starts_with(name);
     };
-    if (!how.only.empty() && std::ranges::none_of(how.only, starts)) continue;
+    return !how.only.empty() && std::ranges::none_of(how.only, starts);
+  });
+  constexpr size_t kAtATime = 32;
+  size_t n = 0, n_spilled = 0;
+  for (const KernelSpec& spec : specs) {
+    if (n % kAtATime == 0)
+      device.compile({specs.begin() + static_cast<ptrdiff_t>(n),
+                      specs.begin() + static_cast<ptrdiff_t>(std::min(n + kAtATime, specs.size()))});
     const std::string text = device.kernel(spec).statistics();
     const KernelStatistics s = summarize_statistics(text);
     std::string constants;

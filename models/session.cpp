@@ -243,8 +243,10 @@ uint64_t Session::run(const StepShape& shape) {
     recordings_.clear();
     transformer_.reserve(shape);
   }
+  const auto record = [&] { transformer_.record(shape, shape.phase == Phase::prefill ? prefill_ : decode_); };
+  stream_.compile(record);
   stream_.begin(options_.profile);
-  transformer_.record(shape, shape.phase == Phase::prefill ? prefill_ : decode_);
+  record();
   return submit(recordings_.emplace(shape, stream_.end()).first->second);
 }
 

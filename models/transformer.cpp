@@ -35,20 +35,28 @@ uint32_t gate_up_cols(const Config& c, const ExpertSizes& experts) {
   return 2 * aligned(inner_dim(c, experts));
 }
 
-// Words of a row of the widest tensor.
-uint32_t widest_row(const Config& c, const ExpertSizes& experts) {
-  return std::max({c.dim, qkv_cols(c), gate_up_cols(c, experts), experts.widest});
+// Words of a row of the widest that is allocated, and that is bound.
+struct WidestRow {
+  uint32_t allocated, bound;
+};
+WidestRow widest_row(const Caps& caps, const Config& c, const ExpertSizes& experts) {
+  const uint32_t qkv = qkv_cols(c), gate_up = gate_up_cols(c, experts),
+                 others = std::max(c.dim, experts.widest), joint = most_joint_outputs(caps);
+  return {std::max({others, qkv, gate_up}),
+          std::max({others, c.max_heads() * c.head_dim, inner_dim(c, experts), std::min(qkv, joint),
+                    std::min(gate_up, joint)})};
 }
 
 }  // namespace
 
 uint32_t Activations::rows_that_fit(const Caps& caps, const Config& c, std::span<const Layer> layers,
                                     uint32_t max_rows) {
-  const uint64_t limit = std::min(caps.max_binding_bytes, caps.max_allocation_bytes);
-  const uint32_t widest = widest_row(c, expert_sizes(caps, layers, c));
-  const auto rows = static_cast<uint32_t>(std::min<uint64_t>(max_rows, limit / (uint64_t{4} * widest)));
-  require(rows > 0, "one row of {} activations does not fit into a binding of {} bytes", widest, limit);
-  return rows;
+  const WidestRow widest = widest_row(caps, c, expert_sizes(caps, layers, c));
+  const uint64_t rows = std::min({uint64_t{max_rows}, caps.max_allocation_bytes / 4 / widest.allocated,
+                                  caps.max_binding_bytes / 4 / widest.bound});
+  require(rows > 0, "one row of {} activations does not fit into a binding of {} bytes", widest.bound,
+          std::min(caps.max_binding_bytes, caps.max_allocation_bytes));
+  return static_cast<uint32_t>(rows);
 }
 
 void Activations::place(Arena& arena, const Caps& caps, const Config& c, std::span<const Layer> layers,

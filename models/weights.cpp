@@ -41,7 +41,7 @@ struct Range {
 // Collects what is needed; every name, type and shape is checked here.
 class Weights::Plan {
  public:
-  explicit Plan(const Gguf& file) : file_(file) {}
+  Plan(const Gguf& file, const Caps& caps) : file_(file), caps_(caps) {}
 
   bool has(const std::string& name) const { return file_.find_tensor(name) != nullptr; }
 
@@ -91,15 +91,19 @@ class Weights::Plan {
     const std::string bias = prefix + linear.name + ".bias";
     if (takes(linear.bias, bias)) vector(bias, n, 1, to.bias, rows);
   }
-  // Projections of the same rows: those of one type are one matrix, as far as groups of outputs allow.
+  // Projections of the same rows: those of one type are one matrix, as far as groups of outputs and bindings
+  // allow.
   void joint(const std::string& prefix, std::initializer_list<std::pair<Linear, uint32_t>> all, uint32_t k,
              std::vector<JointProjection>& to) {
     to.reserve(all.size());  // items point at them
+    uint32_t outputs = 0;
+    for (const auto& [linear, n] : all)
+      outputs += linear.name.empty() ? 0 : round_up(n, uint32_t{kTensorAlignment / 4});
     for (const auto& [linear, n] : all) {
       if (linear.name.empty()) continue;
       const size_t first = items_.size();
       projection(prefix, linear, n, k, to.emplace_back());
-      if (to.size() > 1 && merge(first)) to.pop_back();
+      if (to.size() > 1 && outputs <= most_joint_outputs(caps_) && merge(first)) to.pop_back();
       to.back().n_parts++;
     }
   }
@@ -169,6 +173,7 @@ class Weights::Plan {
   }
 
   const Gguf& file_;
+  const Caps& caps_;
   std::vector<Item> items_;
   std::set<std::string> used_;
 };
@@ -183,6 +188,11 @@ void Weights::plan_experts(Plan& plan, const std::string& prefix, const Experts&
   plan.joint(prefix, {{e.shared_gate, e.shared_dim}, {e.shared_up, e.shared_dim}}, dim, to.shared_gate_up);
   plan.projection(prefix, e.shared_down, dim, e.shared_dim, to.shared_down);
   plan.projection(prefix, e.shared_router, 1, dim, to.shared_router);
+}
+
+uint32_t most_joint_outputs(const Caps& caps) {
+  constexpr uint64_t kRows = 256;
+  return static_cast<uint32_t>(std::min<uint64_t>(caps.max_binding_bytes / (4 * kRows), UINT32_MAX));
 }
 
 bool Weights::plan(Plan& plan, const Config& c, const Architecture& architecture) {
@@ -226,18 +236,18 @@ bool Weights::plan(Plan& plan, const Config& c, const Architecture& architecture
 
 uint64_t Weights::bytes_needed(const Caps& caps, const Gguf& file, const Config& c,
                                const Architecture& architecture) {
-  Plan all(file);
+  Plan all(file, caps);
   Weights().plan(all, c, architecture);
   return WeightStore::bytes_needed(caps, all.matrices, all.vectors);
 }
 
 Weights::Weights(Stream& stream, const Gguf& file, const Config& c, const Architecture& architecture,
                  const Progress& progress) {
-  Plan plan(file);
+  const Caps& caps = stream.caps();
+  Plan plan(file, caps);
   const bool tied = this->plan(plan, c, architecture);
   unused_ = plan.unused();
 
-  const Caps& caps = stream.caps();
   const uint64_t needed = WeightStore::bytes_needed(caps, plan.matrices, plan.vectors);
   const uint64_t free = stream.device().free_bytes();
   require(free == 0 || needed <= free, ErrorKind::out_of_memory,

@@ -17,6 +17,9 @@ struct Projection {
 };
 
 // A projection whose outputs are those of several that read the same rows, one after the other.
+// The outputs of several tensors that may be those of one product: enough rows of them fit into a binding.
+uint32_t most_joint_outputs(const Caps& caps);
+
 struct JointProjection : Projection {
   uint32_t n_parts = 0;
 };

@@ -1,6 +1,10 @@
 // The logical device: features asked for are those of Caps, and every kernel is compiled once.
 #include "runtime/device.h"
 
+#include <algorithm>
+#include <exception>
+#include <thread>
+
 #include "runtime/buffer.h"
 #include "runtime/cooperative_matrix.h"
 #include "runtime/handles.h"
@@ -133,6 +137,29 @@ const Kernel& Device::kernel(const KernelSpec& spec) {
   auto made = std::make_unique<Kernel>(*this, spec);  // outside the lock: pipelines build in parallel
   std::lock_guard lock(mutex_);
   return *kernels_.emplace(spec, std::move(made)).first->second;
+}
+
+void Device::compile(std::vector<KernelSpec> specs) {
+  std::ranges::sort(specs);
+  specs.erase(std::ranges::unique(specs).begin(), specs.end());
+  std::atomic<size_t> next = 0;
+  std::exception_ptr error;
+  const auto work = [&] {
+    try {
+      for (size_t i = next++; i < specs.size(); i = next++) kernel(specs[i]);
+    } catch (...) {
+      next = specs.size();
+      std::lock_guard lock(mutex_);
+      error = std::current_exception();
+    }
+  };
+  {
+    std::vector<std::jthread> others;
+    const size_t n = std::min<size_t>(specs.size(), std::thread::hardware_concurrency());
+    while (others.size() + 1 < n) others.emplace_back(work);
+    work();
+  }
+  if (error) std::rethrow_exception(error);
 }
 
 size_t Device::n_kernels() const {

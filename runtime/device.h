@@ -29,6 +29,8 @@ class Device {
 
   // Compiled on first use and kept. Safe from several threads.
   const Kernel& kernel(const KernelSpec& spec);
+  // Compiles those that are not there yet, as many at a time as there are processors.
+  void compile(std::vector<KernelSpec> specs);
   size_t n_kernels() const;
 
   // Bytes the device could still allocate: its budget, else the system's free memory.

@@ -221,6 +221,7 @@ void Stream::stamp(const char* name, Work work, auto&& record) {
 void Stream::dispatch_bytes(const KernelSpec& spec, std::span<const Tensor> tensors, Bytes parameters,
                             Grid grid, Work work) {
   if (grid.x == 0 || grid.y == 0 || grid.z == 0) return;
+  if (noted_) return noted_->push_back(spec);
   const Kernel& kernel = device_.kernel(spec);
   // Cut the grid in half along its longest side until each piece is within the bound and the limits.
   const double total = static_cast<double>(grid.x) * grid.y * grid.z;
@@ -261,6 +262,7 @@ void Stream::dispatch_bytes(const KernelSpec& spec, std::span<const Tensor> tens
 
 void Stream::indirect_bytes(const KernelSpec& spec, std::span<const Tensor> tensors, Bytes parameters,
                             Tensor arguments, Work work) {
+  if (noted_) return noted_->push_back(spec);
   const Kernel& kernel = device_.kernel(spec);
   assert(arguments.bytes() >= 12);
   reserve(work.cost());
@@ -275,6 +277,7 @@ void Stream::indirect_bytes(const KernelSpec& spec, std::span<const Tensor> tens
 
 void Stream::copy(Tensor to, Tensor from) {
   assert(to.bytes() == from.bytes());
+  if (noted_) return;
   const Work work{0, 2.0 * static_cast<double>(to.bytes())};
   reserve(work.cost());
   const Access accesses[] = {
@@ -288,7 +291,7 @@ void Stream::copy(Tensor to, Tensor from) {
 }
 
 void Stream::fill(Tensor to, uint32_t word) {
-  if (to.bytes() == 0) return;  // Vulkan allows no empty fill
+  if (noted_ || to.bytes() == 0) return;  // Vulkan allows no empty fill
   const Work work{0, static_cast<double>(to.bytes())};
   reserve(work.cost());
   const Access write{to.buffer->handle(), to.offset_bytes, to.offset_bytes + to.bytes(), true};
@@ -296,6 +299,19 @@ void Stream::fill(Tensor to, uint32_t word) {
   stamp("fill", work, [&] {
     vkCmdFillBuffer(commands(), to.buffer->handle(), to.offset_bytes, (to.bytes() + 3) / 4 * 4, word);
   });
+}
+
+void Stream::compile(const std::function<void()>& record) {
+  std::vector<KernelSpec> specs;
+  noted_ = &specs;
+  try {
+    record();
+  } catch (...) {
+    noted_ = nullptr;
+    throw;
+  }
+  noted_ = nullptr;
+  device_.compile(std::move(specs));
 }
 
 uint64_t Stream::submit(const Recording& recording) {

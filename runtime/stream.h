@@ -1,6 +1,7 @@
 // Records dispatches with the barriers their bindings imply, in submits of bounded work; replays recordings.
 #ifndef SPINDLE_RUNTIME_STREAM_H
 #define SPINDLE_RUNTIME_STREAM_H
+#include <functional>
 #include <initializer_list>
 #include <span>
 #include <type_traits>
@@ -32,6 +33,8 @@ class Stream {
   // dispatch begins a recording that run() ends.
   void begin(bool profile = false);
   Recording end();
+  // Compiles the kernels of what `record` would record side by side; nothing is recorded.
+  void compile(const std::function<void()>& record);
 
   // `bindings` in the order of the shader's binding numbers; an empty tensor stands for one that is not used.
   // A grid that costs more than the bound, or is larger than the device allows, is cut into several
@@ -95,6 +98,7 @@ class Stream {
 
   Device& device_;
   Recording recording_;
+  std::vector<KernelSpec>* noted_ = nullptr;  // by compile(), instead of being recorded
   bool recording_now_ = false, explicit_ = false;
   std::vector<Access> pending_;  // since the last barrier
   const Kernel* bound_ = nullptr;

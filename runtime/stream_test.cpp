@@ -93,6 +93,37 @@ TEST_CASE("a recording is replayed without recording, and sees what it wrote bef
   CHECK(t.read(x)[63] == 1024);
 }
 
+TEST_CASE("what a recording needs is compiled beforehand, side by side, and nothing is recorded") {
+  Device fresh;
+  Stream stream(fresh);
+  Tensors t(stream);
+  const Tensor x = t.f32(4, 64, ones(256)), a = t.f32(4, 64, std::vector<double>(256)), b = t.f32(4, 64);
+  const Tensor weight = t.f32(1, 64, ones(64));
+  const size_t before = fresh.n_kernels();
+  const uint64_t submits = stream.n_submits();
+  stream.compile([&] {
+    three_additions(stream, a, b, x);
+    rms_norm(stream, b, a, weight, 1e-5f);
+    stream.copy(a, x);
+    stream.fill(b, 7);
+  });
+  CHECK(fresh.n_kernels() == before + 2);
+  CHECK(stream.n_submits() == submits);
+  CHECK(t.read(a) == std::vector<float>(256, 0));
+  three_additions(stream, a, b, x);
+  stream.run();
+  CHECK(fresh.n_kernels() == before + 2);
+  CHECK(t.read(a)[255] == 8);
+
+  // An error arrives here whoever met it, and leaves the stream as it was.
+  const Program broken{"broken", {}};
+  CHECK_THROWS_AS(fresh.compile({{&broken, {}}, {&broken, {1}}, {&broken, {2}}}), Error);
+  CHECK_THROWS_AS(stream.compile([] { fail(ErrorKind::runtime, "no"); }), Error);
+  three_additions(stream, b, a, x);
+  stream.run();
+  CHECK(t.read(b)[0] == 8);
+}
+
 TEST_CASE("an indirect dispatch takes its size from memory, and size 0 skips") {
   Stream stream(device());
   Tensors t(stream);

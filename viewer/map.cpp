@@ -83,6 +83,8 @@ class LiveSource : public AttentionMaps::Source {
   std::vector<MapLayer> layers_;
 };
 
+constexpr double kQuarter = 0.25;  // milliseconds
+
 void require_layer(const AttentionMaps& maps, uint32_t layer) {
   if (maps.has_layer(layer)) return;
   std::string list;
@@ -92,6 +94,28 @@ void require_layer(const AttentionMaps& maps, uint32_t layer) {
 }
 
 }  // namespace
+
+void PieceTimes::add(double ms) {
+  n++;
+  longest_ms = std::max(longest_ms, ms);
+  quarters[std::min(static_cast<size_t>(std::max(0.0, ms / kQuarter)), quarters.size() - 1)]++;
+}
+
+void PieceTimes::add(const PieceTimes& others) {
+  n += others.n;
+  longest_ms = std::max(longest_ms, others.longest_ms);
+  for (size_t i = 0; i < quarters.size(); i++) quarters[i] += others.quarters[i];
+}
+
+double PieceTimes::quantile(double share) const {
+  const auto wanted = static_cast<uint64_t>(std::ceil(share * static_cast<double>(n)));
+  uint64_t sum = 0;
+  for (size_t i = 0; i + 1 < quarters.size(); i++) {
+    sum += quarters[i];
+    if (sum >= wanted) return std::min(longest_ms, static_cast<double>(i + 1) * kQuarter);
+  }
+  return longest_ms;
+}
 
 Tensor AttentionMaps::Source::table(uint32_t layer, const AttentionShape& shape) {
   const std::vector<uint32_t> words = attention_table(shape);
@@ -117,7 +141,7 @@ double AttentionMaps::Source::finish(double cost) {
   uint64_t ns = 0;
   for (const Timing& t : recording.timings()) ns += t.ns;
   const double took = ns > 0 ? static_cast<double>(ns) * 1e-6 : wall;
-  longest_ms = std::max(longest_ms, took);
+  pieces.add(took);
   if (cost > 0) {  // slow pieces count at once, fast ones little by little
     const double now = took / cost;
     ms_per_cost = ms_per_cost == 0 || now > ms_per_cost ? now : 0.8 * ms_per_cost + 0.2 * now;
@@ -161,7 +185,7 @@ const MapLayer& AttentionMaps::layer(uint32_t index) const {
   return source_->layer(index);
 }
 
-double AttentionMaps::longest_ms() const { return source_->longest_ms; }
+const PieceTimes& AttentionMaps::pieces() const { return source_->pieces; }
 
 MapMemory AttentionMaps::memory() const {
   MapMemory m = source_->memory();

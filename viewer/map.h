@@ -3,6 +3,7 @@
 // row log-sum-exp.
 #ifndef SPINDLE_VIEWER_MAP_H
 #define SPINDLE_VIEWER_MAP_H
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -110,6 +111,17 @@ struct MapMemory {
 // One sequence. All calls on the thread that drives the session, between its calls or inside its callbacks
 // (PrefillOptions::progress, OnToken): maps follow the session's work in the queue, and see what is there
 // then.
+// Device times of pieces.
+struct PieceTimes {
+  uint64_t n = 0;
+  double longest_ms = 0;
+  std::array<uint64_t, 256> quarters{};  // by quarters of a millisecond; the last: and longer
+
+  void add(double ms);
+  void add(const PieceTimes& others);
+  double quantile(double share) const;  // milliseconds that such a share of them did not exceed
+};
+
 class AttentionMaps {
  public:
   // Live: the layers pinned with session.pin(slot, ...) (models/attention_record.h), rows from when they
@@ -148,7 +160,7 @@ class AttentionMaps {
   // Of every head of a layer, exact.
   std::vector<HeadStatistics> statistics(uint32_t layer, const StatisticsOptions& options = {});
   MapMemory memory() const;
-  double longest_ms() const;  // device time of the longest piece so far, of jobs and statistics
+  const PieceTimes& pieces() const;  // of jobs and statistics, so far
 
   struct Source;
 

@@ -36,7 +36,7 @@ struct AttentionMaps::Source {
   uint32_t n_layers = 0;
   uint64_t scratch = 0;    // of the jobs alive
   double ms_per_cost = 0;  // 0: not known yet
-  double longest_ms = 0;   // of what finish() ran
+  PieceTimes pieces;       // of what finish() ran
   std::map<uint32_t, Buffer> tables;
 };
 

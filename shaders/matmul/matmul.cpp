@@ -86,8 +86,8 @@ MatmulInput matmul_input(Stream& stream, Phase phase, Tensor x, const std::vecto
   return input;
 }
 
-MatmulInput quantized_input(Stream& stream, Phase phase, Tensor x,
-                            const std::vector<const Weight*>& weights, Tensor scratch) {
+MatmulInput quantized_input(Stream& stream, Phase phase, Tensor x, const std::vector<const Weight*>& weights,
+                            Tensor scratch) {
   MatmulInput input(x);
   const auto uses = [&](const Weight* w) { return matmul_uses_dot(stream.caps(), phase, w->type, w->k); };
   if (!scratch || std::none_of(weights.begin(), weights.end(), uses)) return input;
@@ -111,7 +111,8 @@ void matmul(Stream& stream, const MatmulTile& tile, Phase phase, const MatmulOut
   const bool dot = static_cast<bool>(input.quantized);
   assert(input.x.cols == w.k && (!dot || has_dot(w.type)));
   dispatch_matmul(stream, matmul_kernel(kPrograms, tile, phase, w.type, w.k, dot, static_cast<bool>(bias)),
-                  tile.tm * tile.row_groups, tile.lanes * tile.tn, y, w, dot ? input.quantized : input.x, bias);
+                  tile.tm * tile.row_groups, tile.lanes * tile.tn, y, w, dot ? input.quantized : input.x,
+                  bias);
 }
 
 std::vector<KernelSpec> matmul_kernels(const Caps& caps) {

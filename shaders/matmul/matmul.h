@@ -32,8 +32,8 @@ void matmul(Stream& stream, Phase phase, const MatmulOutput& y, const Weight& w,
 MatmulInput matmul_input(Stream& stream, Phase phase, Tensor x, const std::vector<const Weight*>& weights,
                          Tensor scratch);
 // For products that know no cooperative matrices.
-MatmulInput quantized_input(Stream& stream, Phase phase, Tensor x,
-                            const std::vector<const Weight*>& weights, Tensor scratch);
+MatmulInput quantized_input(Stream& stream, Phase phase, Tensor x, const std::vector<const Weight*>& weights,
+                            Tensor scratch);
 // What the scratch must hold, the same for both phases; 0: the device has no use for it.
 uint64_t matmul_scratch_bytes(const Caps& caps, uint32_t rows, uint32_t k);
 bool matmul_uses_dot(const Caps& caps, Phase phase, DType type, uint32_t k);

@@ -32,8 +32,8 @@ struct MatmulOutput {
   float scale = 0;
 };
 
-// Runs `spec`, whose workgroups compute so many rows and outputs each, for every part of w and as many rows at
-// a time as bindings hold. x: what the kernel reads, of elements of 4 bytes; bias: f32 [1, n] or nothing.
+// Runs `spec`, whose workgroups compute so many rows and outputs each, for every part of w and as many rows
+// at a time as bindings hold. x: what the kernel reads, of elements of 4 bytes; bias: f32 [1, n] or nothing.
 void dispatch_matmul(Stream& stream, const KernelSpec& spec, uint32_t group_rows, uint32_t group_outputs,
                      const MatmulOutput& output, const Weight& w, Tensor x, Tensor bias);
 }  // namespace spindle

@@ -61,6 +61,8 @@ VkResult usual_failure(Call call) {
     case kind_submit:
     case kind_wait:
       return VK_ERROR_DEVICE_LOST;
+    case kind_present:
+      return VK_ERROR_SURFACE_LOST_KHR;
     case kind_allocate:
       return VK_ERROR_OUT_OF_DEVICE_MEMORY;
     default:

@@ -24,6 +24,7 @@ enum Kind : uint32_t {
   kind_submit = 64,   // queue submit
   kind_wait = 128,    // fences, semaphores, idle, query results
   kind_all = 255,
+  kind_present = 256,  // acquire, present: a surface that is lost
 };
 
 // The defaults change nothing.

@@ -36,7 +36,8 @@
   X(QueueSubmit, kind_submit) X(QueueSubmit2, kind_submit)                                               \
   X(WaitForFences, kind_wait) X(GetFenceStatus, kind_wait) X(WaitSemaphores, kind_wait)                  \
   X(GetSemaphoreCounterValue, kind_wait) X(QueueWaitIdle, kind_wait) X(DeviceWaitIdle, kind_wait)        \
-  X(GetQueryPoolResults, kind_wait)
+  X(GetQueryPoolResults, kind_wait)                                                                      \
+  X(AcquireNextImageKHR, kind_present) X(QueuePresentKHR, kind_present)
 
 // Device calls with a hook of their own in device.cpp.
 #define SPINDLE_LAYER_SPECIAL(X)                                                                     \

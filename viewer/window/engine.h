@@ -61,8 +61,8 @@ struct Snapshot {
   uint64_t allocated = 0;
   std::vector<Timing> timings;  // of the last step, when asked for
   std::vector<RatePoint> rates;
-  double map_ms = 0, most_map_ms = 0;  // device time of the last piece of a map, and of the longest
-  uint64_t n_pieces = 0;
+  double map_ms = 0;      // device time of the last piece of a map
+  PieceTimes pieces;      // of all maps and statistics of what is open
   double writing_ms = 0;  // of the last token, pins included
 };
 
@@ -184,10 +184,10 @@ class Engine {
   std::deque<std::unique_ptr<Source>> sources_;
   std::vector<MapToken> tokens_;
   uint32_t n_prompt_ = 0, left_ = 0, done_ = 0, all_ = 0;
-  uint64_t serial_ = 0, versions_ = 1, pieces_ = 0;
+  uint64_t serial_ = 0, versions_ = 1;
   Doing doing_ = Doing::nothing;
   bool logits_there_ = false;
-  double map_ms_ = 0, most_map_ms_ = 0, writing_ms_ = 0;
+  double map_ms_ = 0, writing_ms_ = 0;
   std::vector<RatePoint> rates_;
   std::vector<Timing> timings_;
   std::string error_;

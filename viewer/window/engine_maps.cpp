@@ -88,7 +88,6 @@ bool Engine::advance_maps() {
   Job& j = *best;
   const bool done = j.job->step(piece_ms_);
   map_ms_ = j.job->gpu_ms();
-  pieces_++;
   if (!done) return true;
   auto image = std::make_shared<MapImage>();
   image->want = j.want;
@@ -178,10 +177,9 @@ void Engine::publish(bool everything) {
   p.done = done_;
   p.all = all_;
   p.map_ms = map_ms_;
+  p.pieces = {};
   for (const auto& s : sources_)
-    if (s->maps) most_map_ms_ = std::max(most_map_ms_, s->maps->longest_ms());
-  p.most_map_ms = most_map_ms_;
-  p.n_pieces = pieces_;
+    if (s->maps) p.pieces.add(s->maps->pieces());
   p.logits = doing_ == Doing::nothing ? logits_ : nullptr;
   if (everything) {
     p.tokens = tokens_;

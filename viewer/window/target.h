@@ -63,8 +63,10 @@ class Window {
     VkFramebuffer framebuffer = VK_NULL_HANDLE;
     VkSemaphore drawn = VK_NULL_HANDLE;
   };
+  // False: the surface is gone or has changed, and the next frame begins by making what it needs anew.
+  bool works(VkResult result, const char* call);
   void make_surface();
-  bool make_swapchain();  // false: there is no area to draw on
+  bool make_swapchain();  // false: there is nothing to draw on
   void release_swapchain();
   void wait();
 
@@ -80,6 +82,7 @@ class Window {
   uint32_t frame_ = 0;
   std::unique_ptr<Painter> painter_;
   bool stale_ = true;
+  int times_lost_ = 0;  // the surface, since a frame was shown
 };
 
 }  // namespace spindle

@@ -13,6 +13,8 @@
 namespace spindle {
 namespace {
 
+constexpr int kMostTimesLost = 20;
+
 std::string& last_glfw_error() {
   static std::string text;
   return text;
@@ -150,17 +152,29 @@ float Window::content_scale() const {
   return std::max(1.0f, x);
 }
 
+bool Window::works(VkResult result, const char* call) {
+  times_lost_ += result == VK_ERROR_SURFACE_LOST_KHR;
+  if (result != VK_ERROR_SURFACE_LOST_KHR && result != VK_ERROR_OUT_OF_DATE_KHR) {
+    vk(result, call);
+    return true;
+  }
+  stale_ = true;
+  return false;
+}
+
 bool Window::make_swapchain() {
   DeviceHandles& h = device_.handles();
   wait();
-  VkSurfaceCapabilitiesKHR caps;
-  VkResult result = vkGetPhysicalDeviceSurfaceCapabilitiesKHR(h.physical, surface_, &caps);
-  if (result == VK_ERROR_SURFACE_LOST_KHR) {
+  if (times_lost_ > 0) {
+    require(times_lost_ < kMostTimesLost, "the window's surface was lost {} times, one after the other",
+            times_lost_);
     release_swapchain();
     make_surface();
-    result = vkGetPhysicalDeviceSurfaceCapabilitiesKHR(h.physical, surface_, &caps);
   }
-  vk(result, "vkGetPhysicalDeviceSurfaceCapabilitiesKHR");
+  VkSurfaceCapabilitiesKHR caps;
+  if (!works(vkGetPhysicalDeviceSurfaceCapabilitiesKHR(h.physical, surface_, &caps),
+             "vkGetPhysicalDeviceSurfaceCapabilitiesKHR"))
+    return false;
   size_ = caps.currentExtent;
   if (size_.width == UINT32_MAX) {
     int width = 0, height = 0;
@@ -187,7 +201,7 @@ bool Window::make_swapchain() {
   create.clipped = VK_TRUE;
   create.oldSwapchain = swapchain_;
   VkSwapchainKHR made = VK_NULL_HANDLE;
-  vk(vkCreateSwapchainKHR(h.device, &create, nullptr, &made), "vkCreateSwapchainKHR");
+  if (!works(vkCreateSwapchainKHR(h.device, &create, nullptr, &made), "vkCreateSwapchainKHR")) return false;
   release_swapchain();
   swapchain_ = made;
   uint32_t n = 0;
@@ -226,12 +240,8 @@ void Window::draw(const ImDrawData& data, ImVec4 background) {
   uint32_t index = 0;
   VkResult result =
       vkAcquireNextImageKHR(h.device, swapchain_, UINT64_MAX, frame.acquired, VK_NULL_HANDLE, &index);
-  if (result == VK_ERROR_OUT_OF_DATE_KHR || result == VK_ERROR_SURFACE_LOST_KHR) {
-    stale_ = true;
-    return;
-  }
-  vk(result, "vkAcquireNextImageKHR");
-  stale_ = result == VK_SUBOPTIMAL_KHR;
+  if (!works(result, "vkAcquireNextImageKHR")) return;
+  const bool suboptimal = result == VK_SUBOPTIMAL_KHR;
   vk(vkResetFences(h.device, 1, &frame.done), "vkResetFences");
   vk(vkResetCommandBuffer(frame.commands, 0), "vkResetCommandBuffer");
   VkCommandBufferBeginInfo begin{VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO};
@@ -257,10 +267,9 @@ void Window::draw(const ImDrawData& data, ImVec4 background) {
     result = vkQueuePresentKHR(h.queue, &present);
   }
   frame_ = (frame_ + 1) % Painter::kFrames;
-  if (result == VK_ERROR_OUT_OF_DATE_KHR || result == VK_SUBOPTIMAL_KHR ||
-      result == VK_ERROR_SURFACE_LOST_KHR)
-    stale_ = true;
-  else vk(result, "vkQueuePresentKHR");
+  if (!works(result, "vkQueuePresentKHR")) return;
+  stale_ = suboptimal || result == VK_SUBOPTIMAL_KHR;
+  times_lost_ = 0;
 }
 
 }  // namespace spindle
