@@ -53,7 +53,12 @@ MatmulTile expert_tile(const Caps& caps, Phase phase, uint32_t pairs, uint32_t e
   const uint32_t full = tile.tm * tile.row_groups;
   if (each < 2) tile.tm = tile.row_groups = 1;
   else if (each < full / 2 && caps.software) tile.tm = 4;
-  else if (each < full / 2) tile.row_groups = 1;
+  else if (each < full / 2) {
+    // All of 8 rows in a lone group are scalars to AMD's compiler, more than its registers hold.
+    const bool two = tile.tm >= 8;
+    tile.tm /= two ? 2 : 1;
+    tile.row_groups = two ? 2 : 1;
+  }
   return tile;
 }
 
