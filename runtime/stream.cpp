@@ -209,6 +209,7 @@ void Stream::stamp(const char* name, Work work, auto&& record) {
     vkCmdResetQueryPool(commands(), pool, first, 2);
     barrier();  // so that each dispatch is timed alone
     vkCmdWriteTimestamp(commands(), VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT, pool, first);
+    barrier();  // llvmpipe takes the time only now, where the process draws too
     record();
     vkCmdWriteTimestamp(commands(), VK_PIPELINE_STAGE_BOTTOM_OF_PIPE_BIT, pool, first + 1);
   } else {

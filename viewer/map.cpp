@@ -95,14 +95,18 @@ void require_layer(const AttentionMaps& maps, uint32_t layer) {
 
 }  // namespace
 
-void PieceTimes::add(double ms) {
+void PieceTimes::add(double ms, double clock_ms) {
   n++;
+  all_ms += ms;
+  all_clock_ms += clock_ms;
   longest_ms = std::max(longest_ms, ms);
   quarters[std::min(static_cast<size_t>(std::max(0.0, ms / kQuarter)), quarters.size() - 1)]++;
 }
 
 void PieceTimes::add(const PieceTimes& others) {
   n += others.n;
+  all_ms += others.all_ms;
+  all_clock_ms += others.all_clock_ms;
   longest_ms = std::max(longest_ms, others.longest_ms);
   for (size_t i = 0; i < quarters.size(); i++) quarters[i] += others.quarters[i];
 }
@@ -129,7 +133,8 @@ Tensor AttentionMaps::Source::table(uint32_t layer, const AttentionShape& shape)
 }
 
 double AttentionMaps::Source::cost_of(double milliseconds) const {
-  return ms_per_cost > 0 ? milliseconds / ms_per_cost : milliseconds * device.cost_bound() / 100;
+  // The bound stands for 100 ms, roughly; the first piece, by which the next are measured, is a small one.
+  return milliseconds * (ms_per_cost > 0 ? 1 / ms_per_cost : device.cost_bound() / 800);
 }
 
 double AttentionMaps::Source::finish(double cost) {
@@ -141,7 +146,7 @@ double AttentionMaps::Source::finish(double cost) {
   uint64_t ns = 0;
   for (const Timing& t : recording.timings()) ns += t.ns;
   const double took = ns > 0 ? static_cast<double>(ns) * 1e-6 : wall;
-  pieces.add(took);
+  pieces.add(took, wall);
   if (cost > 0) {  // slow pieces count at once, fast ones little by little
     const double now = took / cost;
     ms_per_cost = ms_per_cost == 0 || now > ms_per_cost ? now : 0.8 * ms_per_cost + 0.2 * now;

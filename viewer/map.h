@@ -114,10 +114,11 @@ struct MapMemory {
 // Device times of pieces.
 struct PieceTimes {
   uint64_t n = 0;
-  double longest_ms = 0;
+  double longest_ms = 0, all_ms = 0;
+  double all_clock_ms = 0;               // from submit to end, as the host sees it
   std::array<uint64_t, 256> quarters{};  // by quarters of a millisecond; the last: and longer
 
-  void add(double ms);
+  void add(double ms, double clock_ms);
   void add(const PieceTimes& others);
   double quantile(double share) const;  // milliseconds that such a share of them did not exceed
 };

@@ -105,14 +105,16 @@ double check_maps(const Model& model, const ReferenceModel& reference, const Ses
 TEST_CASE("times of pieces: shares, the longest, and two lists as one") {
   PieceTimes a, b;
   CHECK(a.quantile(0.5) == 0);
-  for (int i = 0; i < 99; i++) a.add(3.1);
-  b.add(1000);
+  for (int i = 0; i < 99; i++) a.add(3.1, 4);
+  b.add(1000, 1001);
   a.add(b);
   CHECK(a.n == 100);
   CHECK(a.quantile(0.5) == 3.25);  // to a quarter of a millisecond
   CHECK(a.quantile(0.99) == 3.25);
   CHECK(a.quantile(0.995) == 1000);
   CHECK(a.longest_ms == 1000);
+  CHECK(a.all_ms == doctest::Approx(99 * 3.1 + 1000));
+  CHECK(a.all_clock_ms == doctest::Approx(99 * 4 + 1001));
 }
 
 TEST_CASE("maps of golden models equal softmax(Q K^T) in double precision, every layer and head") {

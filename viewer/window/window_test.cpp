@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <cmath>
+#include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -130,6 +131,26 @@ TEST_CASE("window: a scripted session shows every panel, the same each time") {
     CHECK(value == doctest::Approx(2 * std::numbers::pi * std::pow(10000, t / 32.0)).epsilon(1e-6));
   }
   CHECK(take(folder.path / "a" / "rotary.wavelengths.svg").starts_with("<svg "));
+}
+
+TEST_CASE("window: a map's pieces are timed as long as they take, beside what is drawn") {
+  const Folder folder;
+  const Output o = play(folder, kSession, "t", "--times");
+  CAPTURE(o.err);
+  REQUIRE(o.code == 0);
+  const size_t at = o.err.find("frame: drawing");
+  REQUIRE(at != std::string::npos);
+  double drawing = 0, all = 0, clock = 0, half = 0, most = 0, longest = 0;
+  int n = 0;
+  REQUIRE(std::sscanf(o.err.c_str() + at,
+                      "frame: drawing at most %lf ms; %d pieces of maps in %lf ms, %lf by the clock: half of "
+                      "them within %lf, 99 of 100 within %lf, all within %lf",
+                      &drawing, &n, &all, &clock, &half, &most, &longest) == 7);
+  CHECK(n > 10);
+  CHECK(all <= clock);
+  CHECK(all > clock / 5);  // a submit costs something, too
+  CHECK(half <= most);
+  CHECK(most <= longest);
 }
 
 TEST_CASE("window: what cannot be shown is said in one line") {
