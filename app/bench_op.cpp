@@ -184,8 +184,9 @@ class Bench {
             kBenchOperations);
     require(dim % QUANTIZED_BLOCK == 0, ErrorKind::usage, "--shape dim={}: a multiple of {}", dim,
             QUANTIZED_BLOCK);
-    const Tensor q = tensor(DType::u32, rows, QUANTIZED_WORDS(dim));
-    measure(shape.text(), [&] { quantize_rows(stream_, q, a); });
+    MatmulInput q;
+    q.quantized = tensor(DType::u32, rows, QUANTIZED_WORDS(dim));
+    measure(shape.text(), [&] { pack_rows(stream_, q, a); });
   }
 
   const BenchFlags& flags_;

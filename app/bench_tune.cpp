@@ -65,7 +65,7 @@ class Product {
   WeightStore store_;
   Buffer memory_;
   Tensor y_;
-  MatmulInput input_{Tensor()};
+  MatmulInput input_;
 };
 
 std::string text_of(const std::vector<uint32_t>& n) {

@@ -97,7 +97,6 @@ void Activations::place(Arena& arena, const Caps& caps, const Config& c, std::sp
 void Activations::place_forms(Arena& arena, const Config& c, AttentionForms forms) {
   if (forms.queries > 1)
     arena.add(queries_, DType::f32, forms.queries * max_rows_, c.max_heads() * c.head_dim);
-  if (forms.keys > 1) arena.add(k2_, DType::f32, max_rows_, c.max_kv_heads() * c.head_dim);
 }
 
 Transformer::Transformer(Stream& stream, const Model& model, std::vector<AttentionPlan> plans,
@@ -198,15 +197,9 @@ std::vector<Tensor> Transformer::views(Tensor t, uint32_t rows, const std::vecto
   return list;
 }
 
-void Transformer::norm(Tensor y, Tensor x, const Norm& norm, const NormWeights& weights, uint32_t n_heads) {
+void Transformer::norm(const MatmulInput& y, Tensor x, const Norm& norm, const NormWeights& weights) {
   if (!norm) return;
   const Config& c = model_.config();
-  if (norm.over != NormOver::row) {  // heads as rows
-    for (Tensor* t : {&y, &x}) {
-      t->rows *= n_heads;
-      t->cols /= n_heads;
-    }
-  }
   if (norm.kind == NormKind::rms) {
     assert(!weights.bias);
     rms_norm(stream_, y, x, weights.weight, static_cast<float>(c.rms_eps));
@@ -215,26 +208,46 @@ void Transformer::norm(Tensor y, Tensor x, const Norm& norm, const NormWeights& 
   }
 }
 
-MatmulInput Transformer::input(const StepShape& shape, Tensor x, const std::vector<const Weight*>& weights) {
-  return matmul_input(stream_, shape.phase, x, weights, quantized_);
+void Transformer::norm_heads(Tensor x, const Norm& n, const NormWeights& weights, uint32_t n_heads) {
+  if (n.over != NormOver::row) {  // heads as rows
+    x.rows *= n_heads;
+    x.cols /= n_heads;
+  }
+  norm(x, x, n, weights);
+}
+
+Transformer::Readers Transformer::readers(std::span<const JointProjection> projections) {
+  Readers list;
+  for (const JointProjection& p : projections) list.weights.push_back(&p.weight);
+  return list;
+}
+
+MatmulInput Transformer::normed(const StepShape& shape, Tensor y, Tensor x, const Norm& n,
+                                const NormWeights& weights, const Readers& readers) {
+  if (!n) return packed(shape, x, readers);
+  MatmulInput to = matmul_input(stream_.caps(), shape.phase, y, readers.weights, quantized_, readers.coopmat);
+  if (readers.f32) to.x = y;
+  norm(to, x, n, weights);
+  return to;
+}
+
+MatmulInput Transformer::packed(const StepShape& shape, Tensor x, const Readers& readers) {
+  return matmul_input(stream_, shape.phase, x, readers.weights, quantized_, readers.coopmat);
 }
 
 void Transformer::project(const StepShape& shape, std::span<const Tensor> to,
-                          std::span<const JointProjection> projections, Tensor x) {
-  std::vector<const Weight*> weights;
-  for (const JointProjection& p : projections) weights.push_back(&p.weight);
-  const MatmulInput from = input(shape, x, weights);
+                          std::span<const JointProjection> projections, const MatmulInput& x) {
   for (const JointProjection& p : projections) {
-    matmul(stream_, shape.phase, MatmulOutput(to.first(p.n_parts)), p.weight, from, p.bias);
+    matmul(stream_, shape.phase, MatmulOutput(to.first(p.n_parts)), p.weight, x, p.bias);
     to = to.subspan(p.n_parts);
   }
 }
 
-void Transformer::add_product(const StepShape& shape, Tensor x, Tensor y, Tensor rows, const Projection& p,
-                              const Norm& post_norm, const NormWeights& weights, float scale) {
-  const MatmulInput from = input(shape, rows, {&p.weight});
-  if (!post_norm) return matmul(stream_, shape.phase, MatmulOutput(x, x, scale), p.weight, from, p.bias);
-  matmul(stream_, shape.phase, y, p.weight, from, p.bias);
+void Transformer::add_product(const StepShape& shape, Tensor x, Tensor y, const MatmulInput& rows,
+                              const Projection& p, const Norm& post_norm, const NormWeights& weights,
+                              float scale) {
+  if (!post_norm) return matmul(stream_, shape.phase, MatmulOutput(x, x, scale), p.weight, rows, p.bias);
+  matmul(stream_, shape.phase, y, p.weight, rows, p.bias);
   norm(y, y, post_norm, weights);
   add(stream_, x, x, y, scale);
 }
@@ -259,23 +272,22 @@ void Transformer::layer(uint32_t i, const StepShape& shape, Tensor rows) {
   const Layer& l = layers_[i];
   const LayerWeights& w = model_.weights().layer(i);
   const Tensor x = view(x_, shape, model_.config().dim), h = view(h_, shape, x.cols);
-  const auto normed = [&](Tensor to, const Norm& n, const NormWeights& weights) {
-    norm(to, x, n, weights);
-    return n ? to : x;
-  };
-  const Tensor attention_input = normed(h, l.attention.norm, w.attention_norm);
+  Readers wide = readers(w.qkv);
   if (!l.parallel) {
-    attend(i, shape, rows, h, attention_input);
-    feed_forward(i, shape, h, normed(h, l.feed_forward.norm, w.feed_forward_norm));
+    attend(i, shape, rows, h, normed(shape, h, x, l.attention.norm, w.attention_norm, wide));
+    feed_forward(i, shape, h,
+                 normed(shape, h, x, l.feed_forward.norm, w.feed_forward_norm, feed_forward_readers(i)));
     return;
   }
-  // Both inputs are there before x changes; what attention adds goes where no input is needed any more.
+  // Both inputs are there before x changes, the feed-forward's in f32: what is packed holds one at a time.
+  // What attention adds goes where no input is needed any more.
   const Tensor y = view(y_, shape, x.cols);
   const bool shared = l.shares_norm();
-  const Tensor wide_input = shared ? attention_input : normed(y, l.feed_forward.norm, w.feed_forward_norm);
-  const Tensor out = shared ? y : h;
-  attend(i, shape, rows, out, attention_input);
-  feed_forward(i, shape, out, wide_input);
+  Tensor input = l.attention.norm ? h : x;
+  if (!shared && l.feed_forward.norm) norm(input = y, x, l.feed_forward.norm, w.feed_forward_norm);
+  wide.f32 = shared;
+  attend(i, shape, rows, shared ? y : h, normed(shape, h, x, l.attention.norm, w.attention_norm, wide));
+  feed_forward(i, shape, shared ? y : h, packed(shape, input, feed_forward_readers(i)));
 }
 
 }  // namespace spindle

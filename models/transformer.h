@@ -64,7 +64,7 @@ struct Activations {
   void place(Arena& arena, const Caps& caps, const Config& c, std::span<const Layer> layers,
              uint32_t max_rows, uint32_t max_logit_rows);
 
-  Tensor queries_, k2_;  // f32 [versions * max rows, ...], [max rows, ...]: where layers have several
+  Tensor queries_;  // f32 [versions * max rows, ...]: where layers have several
   void place_forms(Arena& arena, const Config& config, AttentionForms forms);
   void place_experts(Arena& arena, const ExpertSizes& sizes, uint32_t dim);
 };
@@ -107,23 +107,38 @@ class Transformer : private Activations {
   void layer(uint32_t i, const StepShape& shape, Tensor rows);
   // Tensors one after the other in the memory of one.
   std::vector<Tensor> views(Tensor t, uint32_t rows, const std::vector<uint32_t>& cols) const;
+  // Who reads the input of a block: products with these weights, which may know cooperative matrices, and
+  // perhaps others in f32.
+  struct Readers {
+    std::vector<const Weight*> weights;
+    bool coopmat = true, f32 = false;
+  };
+  static Readers readers(std::span<const JointProjection> projections);
+  Readers feed_forward_readers(uint32_t i) const;
+  // The norm of x as they read it, its f32 in y; or x, where there is no norm.
+  MatmulInput normed(const StepShape& shape, Tensor y, Tensor x, const Norm& norm, const NormWeights& weights,
+                     const Readers& readers);
+  MatmulInput packed(const StepShape& shape, Tensor x, const Readers& readers);
   // Adds what the block says to the residual. input: normed rows; y: room for one more tensor, which may be
-  // input; both [rows, dim].
-  void attend(uint32_t i, const StepShape& shape, Tensor rows, Tensor y, Tensor input);
-  void feed_forward(uint32_t i, const StepShape& shape, Tensor y, Tensor input);
-  void experts(uint32_t i, const StepShape& shape, Tensor y, Tensor x);  // y = what they say
+  // input's; both [rows, dim].
+  void attend(uint32_t i, const StepShape& shape, Tensor rows, Tensor y, const MatmulInput& input);
+  void feed_forward(uint32_t i, const StepShape& shape, Tensor y, const MatmulInput& input);
+  void experts(uint32_t i, const StepShape& shape, Tensor y, const MatmulInput& input);  // y = what they say
   void project(const StepShape& shape, std::span<const Tensor> to,
-               std::span<const JointProjection> projections, Tensor x);
+               std::span<const JointProjection> projections, const MatmulInput& x);
+  // The activation of gate and up, as the product with `down` reads it, its f32 in gate.
+  MatmulInput activated(const StepShape& shape, Activation f, Tensor gate, Tensor up, const Weight& down,
+                        bool coopmat = true);
   // x += scale * (the norm of) the projection of `rows`.
-  void add_product(const StepShape& shape, Tensor x, Tensor y, Tensor rows, const Projection& p,
+  void add_product(const StepShape& shape, Tensor x, Tensor y, const MatmulInput& rows, const Projection& p,
                    const Norm& post_norm, const NormWeights& weights, float scale);
   void head(const StepShape& shape, const StepState& state);
-  // Rows of n_heads heads; without a norm nothing happens.
-  void norm(Tensor y, Tensor x, const Norm& norm, const NormWeights& weights, uint32_t n_heads = 1);
-  MatmulInput input(const StepShape& shape, Tensor x, const std::vector<const Weight*>& weights);
-  // Rotates x, [rows, n_heads heads], to y from first_row on, as `form` says.
-  void rotate(uint32_t i, Tensor y, Tensor x, Tensor rows, uint32_t n_heads, Tensor table,
-              const RotaryForm& form, bool is_query, uint32_t first_row = 0);
+  // Rows, or in place their n_heads heads; without a norm nothing happens.
+  void norm(const MatmulInput& y, Tensor x, const Norm& norm, const NormWeights& weights);
+  void norm_heads(Tensor x, const Norm& norm, const NormWeights& weights, uint32_t n_heads);
+  // Rotates q, [rows, heads], to y from first_row on, as `form` says.
+  void rotate(uint32_t i, Tensor y, Tensor q, Tensor rows, Tensor table, const RotaryForm& form,
+              uint32_t first_row);
   void add_attention(const AttentionPlan& plan);
   Tensor rope_table(const AttentionPlan& plan, const RotaryForm& form);
   void add_sinusoids();

@@ -11,6 +11,14 @@
 #include "shaders/rope/rope.h"
 
 namespace spindle {
+namespace {
+
+RopeLayout layout_of(const AttentionBlock& a) {
+  return a.rope == Rope::interleaved ? RopeLayout::interleaved : RopeLayout::half_split;
+}
+RopeForm form_of(const PositionMap& map) { return {map.modulo, map.divide, map.offset, map.cap}; }
+
+}  // namespace
 
 Tensor Transformer::upload(std::span<const std::byte> bytes, DType type, uint32_t cols, const char* purpose) {
   const Buffer& buffer = table_buffers_.emplace_back(stream_.device(), bytes.size(), Memory::device, purpose);
@@ -73,20 +81,19 @@ void Transformer::add_attention(const AttentionPlan& plan) {
   t.table = table;
 }
 
-void Transformer::rotate(uint32_t i, Tensor y, Tensor x, Tensor rows, uint32_t n_heads, Tensor table,
-                         const RotaryForm& form, bool is_query, uint32_t first_row) {
+void Transformer::rotate(uint32_t i, Tensor y, Tensor q, Tensor rows, Tensor table, const RotaryForm& form,
+                         uint32_t first_row) {
   const Config& c = model_.config();
   const Temperature& t = plans_[i].temperature;
-  const auto layout =
-      layers_[i].attention.rope == Rope::interleaved ? RopeLayout::interleaved : RopeLayout::half_split;
   RopeTemperature temperature;
-  if (is_query && t.slope != 0)
+  if (t.slope != 0)
     temperature = {static_cast<float>(t.base), static_cast<float>(t.slope), t.offset, t.width, t.cap};
-  rope(stream_, y, x, rows, table, {n_heads, c.head_dim, c.n_rot, layout},
-       {form.map.modulo, form.map.divide, form.map.offset, form.map.cap}, temperature, first_row);
+  rope(stream_, y, q, rows, table, {c.n_heads[i], c.head_dim, c.n_rot, layout_of(layers_[i].attention)},
+       form_of(form.map), temperature, first_row);
 }
 
-void Transformer::attend(uint32_t i, const StepShape& shape, Tensor rows, Tensor y, Tensor input) {
+void Transformer::attend(uint32_t i, const StepShape& shape, Tensor rows, Tensor y,
+                         const MatmulInput& input) {
   const Config& c = model_.config();
   const AttentionBlock& a = layers_[i].attention;
   const AttentionPlan& plan = plans_[i];
@@ -102,11 +109,10 @@ void Transformer::attend(uint32_t i, const StepShape& shape, Tensor rows, Tensor
   project(shape, parts, w.qkv, input);
   if (a.clamp_qkv > 0)
     for (const Tensor& t : parts) limit(stream_, t, t, 1, Limit::clamp, static_cast<float>(a.clamp_qkv));
-  norm(q, q, a.q_norm, w.q_norm, heads);
-  norm(k, k, a.k_norm, w.k_norm, kv_heads);
+  norm_heads(q, a.q_norm, w.q_norm, heads);
+  norm_heads(k, a.k_norm, w.k_norm, kv_heads);
 
   const uint32_t versions = plan.shape.n_queries();
-  Tensor k2;
   if (!plan.queries.empty()) {
     const Tensor raw = q;
     if (versions > 1) {
@@ -114,19 +120,17 @@ void Transformer::attend(uint32_t i, const StepShape& shape, Tensor rows, Tensor
       q.rows *= versions;
     }
     for (uint32_t version = 0; version < versions; version++)
-      rotate(i, q, raw, rows, heads, tables.queries[version], plan.queries[version], true,
-             version * shape.rows);
-    if (plan.shape.n_key_forms() > 1) {
-      k2 = view(k2_, shape, k.cols);
-      rotate(i, k2, k, rows, kv_heads, tables.keys[1], plan.keys[1], false);
-    }
-    if (!plan.keys.empty()) rotate(i, k, k, rows, kv_heads, tables.keys[0], plan.keys[0], false);
+      rotate(i, q, raw, rows, tables.queries[version], plan.queries[version], version * shape.rows);
   }
+  KeyRotation rotation{c.n_rot, layout_of(a)};
+  const uint32_t n_forms = plan.shape.n_key_forms();
+  for (uint32_t form = 0; !plan.keys.empty() && form < n_forms; form++)
+    rotation.forms.push_back({tables.keys[form], form_of(plan.keys[form].map)});
   std::vector<CacheSegment> segments = cache_.segments(i, shape.segments);
   const uint32_t depth = std::min(shape.depth, segments.back().first_position + segments.back().n_positions);
-  if (!k2)  // this layer has one form of K
+  if (n_forms < 2)
     for (CacheSegment& segment : segments) segment.k2 = {};
-  cache_append(stream_, segments, cache_.shape(i), k, v, rows, cache_.page_table(), k2);
+  cache_append(stream_, segments, cache_.shape(i), k, v, rows, cache_.page_table(), rotation);
   const bool kept = shape.kept < shape.end_kept && record_->has(i);
   const Tensor lse = kept ? record_->step_lse(i, shape.rows) : Tensor{};
   attention(stream_, shape.phase, attended, lse, q, rows, cache_.page_table(), segments, cache_.shape(i),
@@ -135,8 +139,8 @@ void Transformer::attend(uint32_t i, const StepShape& shape, Tensor rows, Tensor
   for (uint32_t part = shape.kept; kept && part < shape.end_kept; part++)
     attention_keep(stream_, record_->q(i, part), record_->lse(i, part), part * record_->part_positions(), q,
                    lse, rows, static_cast<uint32_t>(record_->slot()));
-  add_product(shape, x, y, attended, w.output, a.post_norm, w.attention_post_norm,
-              static_cast<float>(layers_[i].residual_scale));
+  add_product(shape, x, y, packed(shape, attended, {{&w.output.weight}}), w.output, a.post_norm,
+              w.attention_post_norm, static_cast<float>(layers_[i].residual_scale));
 }
 
 }  // namespace spindle

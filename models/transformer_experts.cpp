@@ -2,7 +2,6 @@
 #include <algorithm>
 
 #include "models/transformer.h"
-#include "shaders/activation/activation.h"
 #include "shaders/experts/expert_matmul.h"
 #include "shaders/experts/expert_route.h"
 #include "shaders/experts/expert_rows.h"
@@ -42,11 +41,12 @@ void Activations::place_experts(Arena& arena, const ExpertSizes& s, uint32_t dim
             static_cast<uint32_t>(expert_rows_scratch_bytes(max_rows_ * s.used, s.count) / 4));
 }
 
-void Transformer::experts(uint32_t i, const StepShape& shape, Tensor y, Tensor x) {
+void Transformer::experts(uint32_t i, const StepShape& shape, Tensor y, const MatmulInput& input) {
   const FeedForward& f = layers_[i].feed_forward;
   const Experts& e = f.experts;
   const ExpertWeights& w = model_.weights().layer(i).experts;
   const Phase phase = shape.phase;
+  const Tensor x = input.x;
   const auto of_pairs = [&](Tensor t, uint32_t cols) {
     t.rows = shape.rows * e.used;
     t.cols = cols;
@@ -61,24 +61,18 @@ void Transformer::experts(uint32_t i, const StepShape& shape, Tensor y, Tensor x
   const ExpertRows rows = expert_rows(stream_, phase, chosen, e.count, sorted_);
   const std::vector<Tensor> inner = views(gate_up_, shape.rows * e.used, {e.dim, e.dim});
   const Tensor gate = inner[0], up = inner[1], out = of_pairs(of_experts_, x.cols);
-  const auto expert_input = [&](Tensor from, const std::vector<const Weight*>& of) {
-    return quantized_input(stream_, phase, from, of, quantized_);
-  };
-  const MatmulInput wide = expert_input(x, {&w.gate.weight, &w.up.weight});
-  expert_matmul(stream_, phase, gate, w.gate, wide, rows);
-  expert_matmul(stream_, phase, up, w.up, wide, rows);
-  activation(stream_, gate, f.activation, gate, up);
-  expert_matmul(stream_, phase, out, w.down, expert_input(gate, {&w.down.weight}), rows);
+  expert_matmul(stream_, phase, gate, w.gate, input, rows);
+  expert_matmul(stream_, phase, up, w.up, input, rows);
+  expert_matmul(stream_, phase, out, w.down, activated(shape, f.activation, gate, up, w.down.weight, false),
+                rows);
 
   SharedExpert shared;
   if (e.shared_dim) {
     shared.output = view(of_shared_, shape, x.cols);
     const std::vector<Tensor> parts = views(gate_up_, shape.rows, {e.shared_dim, e.shared_dim});
-    const Tensor g = parts[0];
-    project(shape, parts, w.shared_gate_up, x);
-    activation(stream_, g, f.activation, g, parts[1]);
-    matmul(stream_, phase, shared.output, w.shared_down.weight, input(shape, g, {&w.shared_down.weight}),
-           w.shared_down.bias);
+    project(shape, parts, w.shared_gate_up, packed(shape, x, readers(w.shared_gate_up)));
+    matmul(stream_, phase, shared.output, w.shared_down.weight,
+           activated(shape, f.activation, parts[0], parts[1], w.shared_down.weight), w.shared_down.bias);
     if (w.shared_router.weight) {
       shared.gate = view(shared_gate_, shape, 1);
       matmul(stream_, phase, shared.gate, w.shared_router.weight, x, w.shared_router.bias);

@@ -14,25 +14,20 @@ void Transformer::head(const StepShape& shape, const StepState& state) {
   const Weight& output = model_.weights().output();
   // One row of logits for the last row of a prefill, else one for each row.
   const bool last = shape.logits == Logits::last && shape.phase == Phase::prefill;
-  Tensor h;
+  Tensor x = x_.slice(0, shape.rows), h = h_.slice(0, shape.rows);
   if (last) {
-    Tensor x = x_;
     x.offset_bytes += uint64_t{4} * (shape.rows - 1) * c.dim;  // copies need no alignment
     x.rows = 1;
     stream_.copy(last_, x);
-    h = last_;
-    norm(h, last_, ends.output_norm, weights);
-  } else {
-    h = h_.slice(0, shape.rows);
-    norm(h, x_.slice(0, shape.rows), ends.output_norm, weights);
+    x = h = last_;
   }
-  assert(h.rows <= max_logit_rows_);
+  const MatmulInput rows = normed(shape, h, x, ends.output_norm, weights, {{&output}});
+  assert(rows.rows() <= max_logit_rows_);
   uint32_t first = 0;
   for (const Tensor& part : logits_) {
-    if (first >= h.rows) break;
-    const Tensor logits = part.slice(0, std::min(part.rows, h.rows - first));
-    const Tensor rows = h.slice(first, logits.rows);
-    matmul(stream_, shape.phase, logits, output, input(shape, rows, {&output}));
+    if (first >= rows.rows()) break;
+    const Tensor logits = part.slice(0, std::min(part.rows, rows.rows() - first));
+    matmul(stream_, shape.phase, logits, output, rows.slice(first, logits.rows));
     if (ends.logit_scale != 1 || ends.logit_soft_cap > 0)
       limit(stream_, logits, logits, static_cast<float>(ends.logit_scale),
             ends.logit_soft_cap > 0 ? Limit::soft_cap : Limit::none,

@@ -1,20 +1,18 @@
-// Activation, four elements an invocation; the last n % 4 one each.
+// Activation, written as products read it.
 #version 450
-#extension GL_EXT_control_flow_attributes : require
 #include "shaders/activation/activation.h"
 
 layout(constant_id = 0) const uint LANES = 64;
 layout(local_size_x = 64, local_size_x_id = 0) in;
-layout(constant_id = 1) const uint KIND = ACTIVATION_SILU;
-layout(constant_id = 2) const bool GATED = true;
+layout(constant_id = 4) const uint KIND = ACTIVATION_SILU;
+layout(constant_id = 5) const bool GATED = true;
 
-layout(binding = 0) writeonly buffer Y { float y[]; };
-layout(binding = 0) writeonly buffer Y4 { vec4 y4[]; };
-layout(binding = 1) readonly buffer Gate { float gate[]; };
-layout(binding = 1) readonly buffer Gate4 { vec4 gate4[]; };
-layout(binding = 2) readonly buffer Up { float up[]; };
-layout(binding = 2) readonly buffer Up4 { vec4 up4[]; };
+layout(binding = 2) readonly buffer Gate { float gate[]; };
+layout(binding = 2) readonly buffer Gate4 { vec4 gate4[]; };
+layout(binding = 3) readonly buffer Up { float up[]; };
+layout(binding = 3) readonly buffer Up4 { vec4 up4[]; };
 layout(push_constant) uniform Push { ActivationParameters p; };
+#include "shaders/matmul/matmul_input.glsl"
 
 // exp(80) is finite; beyond it the result is less than 1e-32 either way.
 vec4 silu(vec4 x) { return x / (1 + exp(min(-x, 80))); }
@@ -64,14 +62,9 @@ vec4 activate(vec4 x) {
   return silu(x);
 }
 
-void main() {
-  const uint i = gl_WorkGroupID.x * LANES + gl_LocalInvocationIndex, fours = p.n / 4;
-  if (i < fours) {
-    const vec4 a = activate(gate4[i]);
-    y4[i] = GATED ? a * up4[i] : a;
-  } else if (i < fours + p.n % 4) {
-    const uint at = fours * 3 + i;
-    const float a = activate(vec4(gate[at])).x;
-    y[at] = GATED ? a * up[at] : a;
-  }
+vec4 value(uint row, uint i) {
+  const vec4 a = activate(FOUR(gate4, gate, row, i));
+  return GATED ? a * FOUR(up4, up, row, i) : a;
 }
+
+void main() { write_rows(p.rows); }

@@ -12,9 +12,10 @@ constexpr uint32_t kCode[] =
 #include "shaders/activation/activation.comp.inc"
     ;
 constexpr Program kProgram{"activation", kCode};
-constexpr uint32_t kLanes = 128;
 
-KernelSpec kernel(Activation f, bool gated) { return {&kProgram, {kLanes, static_cast<uint32_t>(f), gated}}; }
+KernelSpec kernel(const Caps& caps, const RowOutput& output, Activation f, bool gated) {
+  return {&kProgram, output.constants(output.element_lanes(caps), {static_cast<uint32_t>(f), gated})};
+}
 
 double apply(Activation f, double x) {
   const double positive = x > 0 ? x : 0;
@@ -38,19 +39,25 @@ double apply(Activation f, double x) {
 
 }  // namespace
 
-void activation(Stream& stream, Tensor y, Activation f, Tensor gate, Tensor up) {
-  assert(y.elements() == gate.elements() && (!up || y.elements() == up.elements()));
-  const auto n = static_cast<uint32_t>(y.elements());
+void activation(Stream& stream, const MatmulInput& y, Activation f, Tensor gate, Tensor up) {
+  assert(y.rows() == gate.rows && (!up || (up.rows == gate.rows && up.cols == gate.cols)));
+  const RowOutput output(y, gate.cols);
+  const double n = static_cast<double>(gate.elements());
   const uint64_t bytes = y.bytes() + gate.bytes() + (up ? up.bytes() : 0);
-  stream.dispatch(kernel(f, static_cast<bool>(up)), {y, gate, up}, ActivationParameters{n},
-                  {ceil_div(n / 4 + n % 4, kLanes)}, Work{10.0 * n, static_cast<double>(bytes)});
+  stream.dispatch(kernel(stream.caps(), output, f, static_cast<bool>(up)), {y.x, y.packed(), gate, up},
+                  ActivationParameters{gate.cols, gate.rows},
+                  {output.element_groups(stream.caps(), gate.rows, gate.cols)},
+                  Work{10.0 * n, static_cast<double>(bytes)});
 }
 
-std::vector<KernelSpec> activation_kernels(const Caps&) {
+std::vector<KernelSpec> activation_kernels(const Caps& caps) {
   std::vector<KernelSpec> specs;
-  for (Activation f : {Activation::silu, Activation::gelu, Activation::gelu_erf, Activation::gelu_quick,
-                       Activation::relu, Activation::relu_squared})
-    for (bool gated : {true, false}) specs.push_back(kernel(f, gated));
+  for (const RowOutput& output : row_outputs(caps))
+    for (Activation f : {Activation::silu, Activation::gelu, Activation::gelu_erf, Activation::gelu_quick,
+                         Activation::relu, Activation::relu_squared})
+      for (bool gated : {true, false})
+        if (!output.f32 || output.packing == PACKING_NONE)  // one product reads it
+          specs.push_back(kernel(caps, output, f, gated));
   return specs;
 }
 

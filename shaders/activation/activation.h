@@ -7,18 +7,18 @@
 #ifdef __cplusplus
 #include <span>
 
-#include "shaders/common/op.h"
+#include "shaders/matmul/matmul_input.h"
 namespace spindle {
 #endif
 
 struct ActivationParameters {
-  uint n;  // elements in all
+  uint cols, rows;
 };
 
 #ifdef __cplusplus
-// y, gate, up: f32 [rows, n]; y may be gate or up; no up: y = f(gate). Finite for every finite gate, NaN
-// where one of them is.
-void activation(Stream& stream, Tensor y, Activation f, Tensor gate, Tensor up = {});
+// y: [rows, n], as products read it; gate, up: f32 [rows, n], may be y's; no up: y = f(gate). Finite for
+// every finite gate, NaN where one of them is.
+void activation(Stream& stream, const MatmulInput& y, Activation f, Tensor gate, Tensor up = {});
 std::vector<KernelSpec> activation_kernels(const Caps& caps);
 
 namespace reference {

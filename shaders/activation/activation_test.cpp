@@ -1,6 +1,7 @@
 // Activations against their references: shapes, in place, extreme values.
 #include "shaders/activation/activation.h"
 
+#include "shaders/matmul/matmul_input_test.h"
 #include "tests/compare.h"
 #include "tests/device.h"
 
@@ -59,6 +60,21 @@ TEST_CASE("activation equals its reference") {
         check(t.read(alone), f, gate, {}, what);
         CHECK(t.read(in_place) == t.read(y));
       }
+}
+
+TEST_CASE("activation packs rows for products as pack_rows does") {
+  Stream stream(device());
+  for (Activation f : kAll)
+    for (uint32_t n : quick() ? std::vector<uint32_t>{70, 96} : std::vector<uint32_t>{33, 70, 96, 2816})
+      for (uint32_t rows : {1u, 5u})
+        for (bool gated : {true, false}) {
+          Tensors t(stream);
+          const Tensor gate = t.f32(rows, n, random_values(size_t{rows} * n, n, 3)),
+                       up = gated ? t.f32(rows, n, random_values(size_t{rows} * n, rows)) : Tensor();
+          check_packings(
+              stream, rows, n, [&](const MatmulInput& y) { activation(stream, y, f, gate, up); },
+              fmt::format("activation {}", static_cast<int>(f)));
+        }
 }
 
 TEST_CASE("activation from -14 to 14 in small steps") {
@@ -132,4 +148,16 @@ TEST_CASE("activation bench" * doctest::skip(!bench())) {
   print_bench(stream, "gelu_erf [512, 11008]", [&] { activation(stream, y, Activation::gelu_erf, gate); });
   const Tensor a = t.f32(1, 172), b = t.f32(1, 172);
   print_bench(stream, "silu, gated [1, 172]", [&] { activation(stream, a, Activation::silu, a, b); });
+  for (const MatmulInput& packed : packings(stream, t, 512, 11008))
+    print_bench(stream,
+                packed.halves ? "silu, gated [512, 11008] as halves" : "silu, gated [512, 11008] quantised",
+                [&] { activation(stream, packed, Activation::silu, gate, up); });
+  const Tensor g = t.f32(1, 2816), u = t.f32(1, 2816);
+  const std::vector<MatmulInput> one = packings(stream, t, 1, 2816);
+  print_bench(stream, "silu, gated [1, 2816] quantised",
+              [&] { activation(stream, one[1], Activation::silu, g, u); });
+  print_bench(stream, "silu, gated [1, 2816], then quantised", [&] {
+    activation(stream, g, Activation::silu, g, u);
+    pack_rows(stream, one[1], g);
+  });
 }

@@ -219,10 +219,16 @@ class AttentionWorld {
     };
     Tensors t(stream_);
     const uint32_t n = static_cast<uint32_t>(at.size()), cols = cache.n_kv_heads * cache.head_dim;
-    const bool two = shape.n_key_forms() > 1;
-    cache_append(stream_, segments_, cache, t.f32(n, cols, gather(k, cache.head_dim)),
-                 t.f32(n, cache.n_kv_heads * cache.v_dim(), gather(v, cache.v_dim())), rows(t, at), pages_,
-                 two ? t.f32(n, cols, gather(k2, cache.head_dim)) : Tensor{});
+    const Tensor values = t.f32(n, cache.n_kv_heads * cache.v_dim(), gather(v, cache.v_dim())),
+                 in_use = rows(t, at);
+    cache_append(stream_, segments_, cache, t.f32(n, cols, gather(k, cache.head_dim)), values, in_use,
+                 pages_);
+    if (shape.n_key_forms() > 1) {  // the second form is any other matrix here
+      std::vector<CacheSegment> second = segments_;
+      for (CacheSegment& s : second) s.k = s.k2;
+      cache_append(stream_, second, cache, t.f32(n, cols, gather(k2, cache.head_dim)), values, in_use,
+                   pages_);
+    }
     stream_.run();
   }
 

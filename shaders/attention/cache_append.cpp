@@ -13,9 +13,10 @@ constexpr uint32_t kCode[] =
     ;
 constexpr Program kProgram{"cache_append", kCode};
 
-KernelSpec kernel(const Caps& caps, DType k, DType v) {
+KernelSpec kernel(const Caps& caps, DType k, DType v, uint32_t rotation) {
   return {&kProgram,
-          {caps.software ? caps.subgroup_size : 64, static_cast<uint32_t>(k), static_cast<uint32_t>(v)}};
+          {caps.software ? caps.subgroup_size : 64, static_cast<uint32_t>(k), static_cast<uint32_t>(v),
+           rotation}};
 }
 
 bool in_blocks(DType type) { return info(type).block_elements == 32; }
@@ -23,36 +24,68 @@ bool in_blocks(DType type) { return info(type).block_elements == 32; }
 }  // namespace
 
 void cache_append(Stream& stream, std::span<const CacheSegment> segments, const CacheShape& shape, Tensor k,
-                  Tensor v, Tensor rows, Tensor pages, Tensor k2) {
+                  Tensor v, Tensor rows, Tensor pages, const KeyRotation& rotation) {
   assert(k.cols == shape.n_kv_heads * shape.head_dim && v.cols == shape.n_kv_heads * shape.v_dim() &&
          v.rows == k.rows && rows.rows >= k.rows);
   assert(shape.head_dim % 8 == 0 && shape.v_dim() % 8 == 0);
-  assert(!k2 || (k2.cols == k.cols && k2.rows == k.rows));
   assert(!shape.ring_pages || (segments.size() == 1 && pages.cols == shape.ring_first + shape.ring_pages));
-  const KernelSpec spec = kernel(stream.caps(), shape.k_type, shape.v_type);
+  const size_t n_forms = rotation.forms.size();
+  assert(n_forms <= 2 && rotation.n_rot % 2 == 0 && rotation.n_rot <= shape.head_dim);
+  CacheAppendParameters p{k.rows,
+                          shape.n_kv_heads,
+                          shape.head_dim,
+                          shape.v_dim(),
+                          shape.page_tokens,
+                          pages.cols,
+                          shape.ring_first,
+                          shape.ring_pages,
+                          0,
+                          0,
+                          rotation.n_rot / 2,
+                          {},
+                          {1, 1},
+                          {},
+                          {}};
+  Tensor tables[2];
+  for (size_t i = 0; i < n_forms; i++) {
+    const auto& [table, form] = rotation.forms[i];
+    assert(table.cols == rotation.n_rot && table.rows > 2 * kRopeStep && form.divide > 0);
+    tables[i] = table;
+    p.modulo[i] = form.modulo, p.divide[i] = form.divide, p.offset[i] = form.offset, p.cap[i] = form.cap;
+  }
+  const KernelSpec spec = kernel(stream.caps(), shape.k_type, shape.v_type,
+                                 n_forms == 0                                 ? ROTATION_NONE
+                                 : rotation.layout == RopeLayout::interleaved ? ROTATION_INTERLEAVED
+                                                                              : ROTATION_HALF_SPLIT);
   const auto units = [&](DType type, uint32_t dim) {
     return k.rows * shape.n_kv_heads * (in_blocks(type) ? ceil_div(dim, 32u) : dim / 8);
   };
   const uint32_t groups = ceil_div(
       std::max(units(shape.k_type, shape.head_dim), units(shape.v_type, shape.v_dim())), spec.constants[0]);
-  const double page_rows = double{1} * k.rows / shape.page_tokens, keys = k2 ? 2 : 1;
+  const double page_rows = double{1} * k.rows / shape.page_tokens, keys = n_forms == 2 ? 2 : 1;
+  // Three operations a rotated element, which another one of K and, per row and pair, two entries of a table
+  // are read for.
+  const double rotated = static_cast<double>(n_forms) * k.rows * rotation.n_rot;
   const Work work{
-      0, keys * (static_cast<double>(k.bytes()) + page_rows * static_cast<double>(shape.k_page_bytes())) +
-             static_cast<double>(v.bytes()) + page_rows * static_cast<double>(shape.v_page_bytes())};
+      3 * rotated * shape.n_kv_heads,
+      keys * (static_cast<double>(k.bytes()) + page_rows * static_cast<double>(shape.k_page_bytes())) +
+          8 * rotated + static_cast<double>(v.bytes()) +
+          page_rows * static_cast<double>(shape.v_page_bytes())};
   for (const CacheSegment& s : segments) {
     assert(s.first_position % shape.page_tokens == 0 && s.n_positions % shape.page_tokens == 0);
-    assert(!k2 || s.k2);
-    const CacheAppendParameters p{
-        k.rows,     shape.n_kv_heads, shape.head_dim,   shape.v_dim(),    shape.page_tokens,
-        pages.cols, shape.ring_first, shape.ring_pages, s.first_position, s.first_position + s.n_positions};
-    stream.dispatch(spec, {s.k, s.v, s.k2, k, v, k2, rows, pages}, p, {groups, 1, k2 ? 3u : 2u}, work);
+    assert(n_forms < 2 || s.k2);
+    p.first_position = s.first_position;
+    p.end_position = s.first_position + s.n_positions;
+    stream.dispatch(spec, {s.k, s.v, n_forms == 2 ? s.k2 : Tensor(), k, v, rows, pages, tables[0], tables[1]},
+                    p, {groups, 1, n_forms == 2 ? 3u : 2u}, work);
   }
 }
 
 std::vector<KernelSpec> cache_append_kernels(const Caps& caps) {
   std::vector<KernelSpec> list;
-  for (DType type : {DType::f32, DType::f16, DType::q8_0, DType::q4_0})
-    list.push_back(kernel(caps, type, type));
+  for (DType type : kCacheTypes)
+    for (uint32_t rotation : {ROTATION_NONE, ROTATION_INTERLEAVED, ROTATION_HALF_SPLIT})
+      list.push_back(kernel(caps, type, type, rotation));
   return list;
 }
 

@@ -176,6 +176,83 @@ TEST_CASE("cache_append quantises bit by bit as the encoders are defined") {
   }
 }
 
+TEST_CASE("cache_append rotates keys to the bits of rope, for every type, layout and form") {
+  Stream stream(device());
+  const std::vector<uint32_t> positions = {0, 1, 9, 63, 64, 4095, 4096, 100000};
+  const uint32_t n_rows = static_cast<uint32_t>(positions.size()), heads = 3, page_tokens = 16;
+  std::vector<uint32_t> rows, pages(100000 / page_tokens + 1);
+  for (uint32_t i = 0; i < n_rows; i++) {
+    rows.insert(rows.end(), {0, 0, positions[i], i == 2 ? 0u : 1u});
+    pages[positions[i] / page_tokens] = i;  // the last one of those that share a page
+  }
+  const uint32_t n_positions = static_cast<uint32_t>(pages.size()) * page_tokens;
+  for (uint32_t dim : quick() ? std::vector<uint32_t>{40, 64} : std::vector<uint32_t>{8, 40, 64, 96, 128})
+    for (uint32_t n_rot : {dim, dim / 2})
+      for (RopeLayout layout : {RopeLayout::interleaved, RopeLayout::half_split})
+        for (DType type : kCacheTypes) {
+          const CacheShape shape{heads, dim, page_tokens, type, DType::f32};
+          const RopeShape turned{heads, dim, n_rot, layout};
+          Tensors t(stream);
+          std::vector<double> inv_freq;
+          for (uint32_t pair = 0; pair < n_rot / 2; pair++)
+            inv_freq.push_back(std::pow(1e4, -2.0 * pair / n_rot));
+          const auto table = [&](double phase) {
+            const std::vector<float> values = make_rope_table(inv_freq, 1.25, 100000, 1, phase);
+            return t.f32(rope_table_rows(100000), n_rot, {values.begin(), values.end()});
+          };
+          const KeyRotation rotation{n_rot, layout, {{table(0)}, {table(0.5), {.divide = 8, .offset = 896}}}};
+          const auto words = [](uint64_t bytes) { return static_cast<uint32_t>(bytes / 4); };
+          const auto segment = [&] {
+            const CacheSegment s{t.u32(n_rows, words(shape.k_page_bytes())),
+                                 t.u32(n_rows, words(shape.v_page_bytes())), 0, n_positions,
+                                 t.u32(n_rows, words(shape.k_page_bytes()))};
+            for (const Tensor& cache : {s.k, s.v, s.k2}) stream.fill(cache, 0);
+            return s;
+          };
+          const auto values = random_values(size_t{n_rows} * heads * dim, dim + n_rot);
+          const Tensor k = t.f32(n_rows, heads * dim, values), v = t.f32(n_rows, heads * dim, values),
+                       in_use = t.u32(n_rows, 4, rows),
+                       table_of_pages = t.u32(1, static_cast<uint32_t>(pages.size()), pages);
+          const CacheSegment both = segment(), first = segment(), apart = segment();
+          cache_append(stream, {&both, 1}, shape, k, v, in_use, table_of_pages, rotation);
+          KeyRotation alone = rotation;
+          alone.forms.resize(1);
+          cache_append(stream, {&first, 1}, shape, k, v, in_use, table_of_pages, alone);
+          for (uint32_t form = 0; form < 2; form++) {
+            const Tensor y = t.f32(n_rows, heads * dim, values);
+            rope(stream, y, y, in_use, rotation.forms[form].table, turned, rotation.forms[form].form);
+            CacheSegment s = apart;
+            if (form == 1) s.k = s.k2;
+            cache_append(stream, {&s, 1}, shape, y, v, in_use, table_of_pages);
+          }
+          stream.run();
+          const std::string what =
+              fmt::format("cache_append {} dim {} n_rot {} {}", info(type).name, dim, n_rot,
+                          layout == RopeLayout::interleaved ? "interleaved" : "half split");
+          CHECK_MESSAGE(t.read_u32(both.k) == t.read_u32(apart.k), what);
+          CHECK_MESSAGE(t.read_u32(both.k2) == t.read_u32(apart.k2), what, ", second form");
+          CHECK_MESSAGE(t.read_u32(both.v) == t.read_u32(apart.v), what, ", values");
+          CHECK_MESSAGE(t.read_u32(first.k) == t.read_u32(apart.k), what, ", one form");
+          if (type != DType::f32) continue;
+          std::vector<double> expected = values;
+          reference::rope(expected, positions, inv_freq, 1.25, turned);
+          const std::vector<float> cache = t.read(both.k);
+          std::vector<float> got;
+          std::vector<double> of_rows;
+          for (uint32_t i = 0; i < n_rows; i++) {
+            if (i == 2) continue;  // not in use
+            for (uint32_t e = 0; e < heads * dim; e++) {
+              const uint32_t page = pages[positions[i] / page_tokens];
+              got.push_back(
+                  cache[((page * heads + e / dim) * page_tokens + positions[i] % page_tokens) * dim +
+                        e % dim]);
+              of_rows.push_back(expected[i * heads * dim + e]);
+            }
+          }
+          check_close(got, of_rows, tolerance(8), std::vector<double>{5}, what);
+        }
+}
+
 TEST_CASE("cache_append bench" * doctest::skip(!bench())) {
   Stream stream(device());
   Tensors t(stream);
@@ -188,4 +265,16 @@ TEST_CASE("cache_append bench" * doctest::skip(!bench())) {
   print_bench(stream, "cache_append 512 x 8x128 f16", [&] {
     cache_append(stream, {&segment, 1}, shape, k, k, r, pages);
   });
+  const std::vector<float> values = make_rope_table(std::vector<double>(64, 0.1), 1, 511);
+  const Tensor table = t.f32(rope_table_rows(511), 128, {values.begin(), values.end()});
+  for (RopeLayout layout : {RopeLayout::interleaved, RopeLayout::half_split}) {
+    const char* name = layout == RopeLayout::interleaved ? "interleaved" : "half split";
+    print_bench(stream, fmt::format("cache_append 512 x 8x128 f16, {}", name), [&] {
+      cache_append(stream, {&segment, 1}, shape, k, k, r, pages, {128, layout, {{table}}});
+    });
+    print_bench(stream, fmt::format("rope, then cache_append 512 x 8x128 f16, {}", name), [&] {
+      rope(stream, k, r, table, {8, 128, 128, layout});
+      cache_append(stream, {&segment, 1}, shape, k, k, r, pages);
+    });
+  }
 }

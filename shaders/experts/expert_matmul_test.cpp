@@ -65,7 +65,7 @@ struct Case {
     MatmulInput input(t.f32(static_cast<uint32_t>(x_rows(n_rows)), k, x_of(n_rows)));
     if (dot) {
       input.quantized = t.u32(input.x.rows, QUANTIZED_WORDS(k));
-      quantize_rows(stream, input.quantized, input.x);
+      pack_rows(stream, input, input.x);
     }
     const Tensor of = t.u32(n_rows, used, {ids.begin(), ids.begin() + pairs}),
                  scratch = t.u32(1, static_cast<uint32_t>(expert_rows_scratch_bytes(pairs, experts) / 4));
@@ -99,7 +99,7 @@ struct Case {
       MatmulInput input(t.f32(static_cast<uint32_t>(x_rows(rows)), k, x_of(rows)));
       if (dot) {
         input.quantized = t.u32(input.x.rows, QUANTIZED_WORDS(k));
-        quantize_rows(stream, input.quantized, input.x);
+        pack_rows(stream, input, input.x);
       }
       const Tensor out = t.f32(input.x.rows, n);
       const std::vector<double> b(bias.begin() + e * n, bias.begin() + (e + 1) * n);

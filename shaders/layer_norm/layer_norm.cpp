@@ -15,25 +15,29 @@ constexpr uint32_t kSubgroupCode[] =
     ;
 constexpr Program kPlain{"layer_norm", kCode}, kSubgroup{"layer_norm", kSubgroupCode};
 
-KernelSpec kernel(const Caps& caps, bool weight, bool bias) {
-  return {caps.subgroup ? &kSubgroup : &kPlain, {row_lanes(caps), weight, bias}};
+KernelSpec kernel(const Caps& caps, const RowOutput& output, bool weight, bool bias) {
+  return {caps.subgroup ? &kSubgroup : &kPlain, output.constants(row_lanes(caps), {weight, bias})};
 }
 
 }  // namespace
 
-void layer_norm(Stream& stream, Tensor y, Tensor x, Tensor weight, Tensor bias, float eps) {
-  assert(y.cols == x.cols && y.rows == x.rows && (!weight || weight.cols == x.cols));
+void layer_norm(Stream& stream, const MatmulInput& y, Tensor x, Tensor weight, Tensor bias, float eps) {
+  assert(y.rows() == x.rows && (!weight || weight.cols == x.cols));
   assert(!bias || (bias.cols == x.cols && (!weight || bias.rows == weight.rows)));
   const uint32_t weight_rows = weight ? weight.rows : bias ? bias.rows : 1;
   const uint64_t bytes = x.bytes() + y.bytes() + (weight ? weight.bytes() : 0) + (bias ? bias.bytes() : 0);
   const Work work{7.0 * static_cast<double>(x.elements()), static_cast<double>(bytes)};
-  stream.dispatch(kernel(stream.caps(), static_cast<bool>(weight), static_cast<bool>(bias)),
-                  {y, x, weight, bias}, LayerNormParameters{x.cols, weight_rows, eps}, {x.rows}, work);
+  stream.dispatch(kernel(stream.caps(), {y, x.cols}, static_cast<bool>(weight), static_cast<bool>(bias)),
+                  {y.x, y.packed(), x, weight, bias}, LayerNormParameters{x.cols, weight_rows, eps}, {x.rows},
+                  work);
 }
 
 std::vector<KernelSpec> layer_norm_kernels(const Caps& caps) {
-  return {kernel(caps, true, true), kernel(caps, true, false), kernel(caps, false, true),
-          kernel(caps, false, false)};
+  std::vector<KernelSpec> list;
+  for (const RowOutput& output : row_outputs(caps))
+    for (bool weight : {true, false})
+      for (bool bias : {true, false}) list.push_back(kernel(caps, output, weight, bias));
+  return list;
 }
 
 void reference::layer_norm(std::span<double> y, std::span<const double> x, size_t dim,

@@ -5,20 +5,20 @@
 #ifdef __cplusplus
 #include <span>
 
-#include "shaders/common/op.h"
+#include "shaders/matmul/matmul_input.h"
 namespace spindle {
 #endif
 
 struct LayerNormParameters {
-  uint dim;          // elements of a row
+  uint cols;         // elements of a row
   uint weight_rows;  // row r takes row r % weight_rows of weight and bias
   float eps;
 };
 
 #ifdef __cplusplus
-// y, x: f32 [rows, dim], may be the same tensor; weight, bias: f32 [weight rows, dim], or nothing (1, and 0):
-// one row, or one for each head where rows are heads.
-void layer_norm(Stream& stream, Tensor y, Tensor x, Tensor weight, Tensor bias, float eps);
+// y: [rows, dim], as products read it; x: f32 [rows, dim], may be y's; weight, bias: f32 [weight rows, dim],
+// or nothing (1, and 0): one row, or one for each head where rows are heads.
+void layer_norm(Stream& stream, const MatmulInput& y, Tensor x, Tensor weight, Tensor bias, float eps);
 std::vector<KernelSpec> layer_norm_kernels(const Caps& caps);
 
 namespace reference {

@@ -1,6 +1,7 @@
 // Layer norm against its reference, over rows, widths, and what is left out.
 #include "shaders/layer_norm/layer_norm.h"
 
+#include "shaders/matmul/matmul_input_test.h"
 #include "tests/compare.h"
 #include "tests/device.h"
 
@@ -45,6 +46,21 @@ TEST_CASE("layer_norm equals its reference") {
                         fmt::format("layer_norm [{}, {}]", rows, dim));
             CHECK(t.read(in_place) == t.read(y));
           }
+}
+
+TEST_CASE("layer_norm packs rows for products as pack_rows does") {
+  Stream stream(device());
+  for (uint32_t dim : {63u, 64u, 288u, 1024u})
+    for (uint32_t rows : {1u, 9u})
+      for (uint32_t parts : {0u, 1u, 2u, 3u}) {  // weight and bias
+        Tensors t(stream);
+        const Tensor x = t.f32(rows, dim, random_values(size_t{rows} * dim, dim, 30)),
+                     w = parts & 1 ? t.f32(1, dim, random_values(dim, 7)) : Tensor(),
+                     b = parts & 2 ? t.f32(1, dim, random_values(dim, 8)) : Tensor();
+        check_packings(
+            stream, rows, dim, [&](const MatmulInput& y) { layer_norm(stream, y, x, w, b, 1e-5f); },
+            "layer_norm");
+      }
 }
 
 TEST_CASE("layer_norm of a constant row is the bias") {

@@ -10,27 +10,13 @@
 #ifdef __cplusplus
 #include <span>
 
-#include "shaders/common/op.h"
-namespace spindle {
-#endif
-
-struct HalfRows {
-  uint k;  // inputs of a row
-};
-
-#ifdef __cplusplus
+namespace spindle::reference {
 // Of each row: scale = the power of two that brings its largest input to 2^14 .. 2^15, half = input / scale
 // rounded to nearest even. Nothing overflows, and what is below 2^-28 of the largest loses bits. Rows whose
-// largest is below 2^-100 are zeros; what is not finite makes the scale so. h: u32 [rows, HALF_WORDS(k)]; x:
-// f32 [rows, k]. Both may be larger than a binding.
-void half_rows(Stream& stream, Tensor h, Tensor x);
-std::vector<KernelSpec> half_rows_kernels(const Caps& caps);
-
-namespace reference {
-// halves: as many as x, as the values that they stand for, before the scale; scales: one a row.
+// largest is below 2^-100 are zeros; what is not finite makes the scale so. halves: as many as x, as the
+// values that they stand for, before the scale; scales: one a row.
 void half_rows(std::span<float> halves, std::span<float> scales, std::span<const float> x);
 float round_to_f16(float value);  // to nearest even; what is too large becomes infinite
-}  // namespace reference
-}  // namespace spindle
+}  // namespace spindle::reference
 #endif
 #endif

@@ -74,42 +74,48 @@ uint64_t matmul_scratch_bytes(const Caps& caps, uint32_t rows, uint32_t k) {
   return uint64_t{4} * rows * words;
 }
 
-MatmulInput matmul_input(Stream& stream, Phase phase, Tensor x, const std::vector<const Weight*>& weights,
-                         Tensor scratch) {
-  const auto uses = [&](const Weight* w) { return matmul_uses_coopmat(stream.caps(), phase, *w); };
-  if (!scratch || std::none_of(weights.begin(), weights.end(), uses))
-    return quantized_input(stream, phase, x, weights, scratch);
-  MatmulInput input(x);
-  input.halves = Tensor(*scratch.buffer, DType::u32, x.rows, HALF_WORDS(x.cols), scratch.offset_bytes);
-  assert(input.halves.bytes() <= scratch.bytes());
-  half_rows(stream, input.halves, x);
+MatmulInput matmul_input(const Caps& caps, Phase phase, Tensor x, const std::vector<const Weight*>& weights,
+                         Tensor scratch, bool coopmat) {
+  const auto by_halves = [&](const Weight* w) { return coopmat && matmul_uses_coopmat(caps, phase, *w); };
+  const auto by_dot = [&](const Weight* w) { return matmul_uses_dot(caps, phase, w->type, w->k); };
+  const auto packed = [&](uint32_t words) {
+    const Tensor t(*scratch.buffer, DType::u32, x.rows, words, scratch.offset_bytes);
+    assert(t.bytes() <= scratch.bytes());
+    return t;
+  };
+  MatmulInput input;
+  bool all_packed = false;
+  if (scratch && std::ranges::any_of(weights, by_halves)) {
+    input.halves = packed(HALF_WORDS(x.cols));
+    all_packed = std::ranges::all_of(weights, by_halves);
+  } else if (scratch && std::ranges::any_of(weights, by_dot)) {
+    input.quantized = packed(QUANTIZED_WORDS(x.cols));
+    all_packed = std::ranges::all_of(weights, by_dot);
+  }
+  if (!all_packed) input.x = x;
   return input;
 }
 
-MatmulInput quantized_input(Stream& stream, Phase phase, Tensor x, const std::vector<const Weight*>& weights,
-                            Tensor scratch) {
-  MatmulInput input(x);
-  const auto uses = [&](const Weight* w) { return matmul_uses_dot(stream.caps(), phase, w->type, w->k); };
-  if (!scratch || std::none_of(weights.begin(), weights.end(), uses)) return input;
-  const Tensor quantized(*scratch.buffer, DType::u32, x.rows, QUANTIZED_WORDS(x.cols), scratch.offset_bytes);
-  assert(quantized.bytes() <= scratch.bytes());
-  quantize_rows(stream, quantized, x);
-  input.quantized = quantized;
+MatmulInput matmul_input(Stream& stream, Phase phase, Tensor x, const std::vector<const Weight*>& weights,
+                         Tensor scratch, bool coopmat) {
+  MatmulInput input = matmul_input(stream.caps(), phase, x, weights, scratch, coopmat);
+  input.x = x;
+  pack_rows(stream, input, x);
   return input;
 }
 
 void matmul(Stream& stream, Phase phase, const MatmulOutput& y, const Weight& w, const MatmulInput& x,
             Tensor bias) {
   if (x.halves && matmul_uses_coopmat(stream.caps(), phase, w))
-    return matmul_coopmat(stream, coopmat_tile(stream.caps(), x.x.rows), y, w, x.halves, bias);
+    return matmul_coopmat(stream, coopmat_tile(stream.caps(), x.rows()), y, w, x.halves, bias);
   const bool dot = x.quantized && matmul_uses_dot(stream.caps(), phase, w.type, w.k);
-  matmul(stream, matmul_tile(stream.caps(), phase, x.x.rows, dot), phase, y, w, dot ? x : x.x, bias);
+  matmul(stream, matmul_tile(stream.caps(), phase, x.rows(), dot), phase, y, w, dot ? x : x.x, bias);
 }
 
 void matmul(Stream& stream, const MatmulTile& tile, Phase phase, const MatmulOutput& y, const Weight& w,
             const MatmulInput& input, Tensor bias) {
   const bool dot = static_cast<bool>(input.quantized);
-  assert(input.x.cols == w.k && (!dot || has_dot(w.type)));
+  assert(dot ? has_dot(w.type) && input.quantized.cols == QUANTIZED_WORDS(w.k) : input.x.cols == w.k);
   dispatch_matmul(stream, matmul_kernel(kPrograms, tile, phase, w.type, w.k, dot, static_cast<bool>(bias)),
                   tile.tm * tile.row_groups, tile.lanes * tile.tn, y, w, dot ? input.quantized : input.x,
                   bias);
@@ -121,7 +127,7 @@ std::vector<KernelSpec> matmul_kernels(const Caps& caps) {
     for (uint32_t rows : {1, 2, 4, 8}) tiles.push_back(matmul_tile(caps, phase, rows, dot));
     return tiles;
   });
-  for (const KernelSpec& spec : quantize_rows_kernels(caps)) specs.push_back(spec);
+  for (const KernelSpec& spec : pack_rows_kernels(caps)) specs.push_back(spec);
   for (const KernelSpec& spec : matmul_coopmat_kernels(caps)) specs.push_back(spec);
   return specs;
 }

@@ -6,19 +6,11 @@
 #include <span>
 #include <string>
 
+#include "shaders/matmul/matmul_input.h"
 #include "shaders/matmul/matmul_output.h"
 #include "shaders/weight/weight.h"
 
 namespace spindle {
-
-// What products read. A tensor is one; matmul_input() makes one that several products share.
-struct MatmulInput {
-  MatmulInput(Tensor rows) : x(rows) {}
-  Tensor x;  // f32 [rows, k]
-  // One of them where weights are multiplied so; without, products are computed in f32.
-  Tensor quantized;  // u32 [rows, QUANTIZED_WORDS(k)], by integer dot products
-  Tensor halves;     // u32 [rows, HALF_WORDS(k)], by cooperative matrices
-};
 
 // y: f32 [rows, n]; w: [n, k]; x: [rows, k]; bias: f32 [1, n] or nothing. The bits of a row depend on the
 // phase, w and x's row alone, not on how many rows there are or how w is cut into parts. y and x may be
@@ -26,14 +18,16 @@ struct MatmulInput {
 void matmul(Stream& stream, Phase phase, const MatmulOutput& y, const Weight& w, const MatmulInput& x,
             Tensor bias = {});
 
-// Quantises x (f32 [rows, k]) into `scratch` if one of the weights is multiplied by integer dot products, or
-// rounds it if one is by cooperative matrices, which device, phase, type and k decide. The scratch is in use
-// until the last product that reads the input; without any, products are computed in f32.
+// What products of such weights with the rows of x (f32 [rows, k]) read, for who computes those rows:
+// quantised in `scratch` if one of the weights is multiplied by integer dot products, as halves there if one
+// is by cooperative matrices, and in x if one reads that, which device, phase, type and k decide. The scratch
+// is in use until the last product that reads the input; without any, products are computed in f32. Not all
+// products know cooperative matrices.
+MatmulInput matmul_input(const Caps& caps, Phase phase, Tensor x, const std::vector<const Weight*>& weights,
+                         Tensor scratch, bool coopmat = true);
+// The same of an x that was computed, packed.
 MatmulInput matmul_input(Stream& stream, Phase phase, Tensor x, const std::vector<const Weight*>& weights,
-                         Tensor scratch);
-// For products that know no cooperative matrices.
-MatmulInput quantized_input(Stream& stream, Phase phase, Tensor x, const std::vector<const Weight*>& weights,
-                            Tensor scratch);
+                         Tensor scratch, bool coopmat = true);
 // What the scratch must hold, the same for both phases; 0: the device has no use for it.
 uint64_t matmul_scratch_bytes(const Caps& caps, uint32_t rows, uint32_t k);
 bool matmul_uses_dot(const Caps& caps, Phase phase, DType type, uint32_t k);

@@ -63,7 +63,6 @@ std::vector<KernelSpec> matmul_coopmat_kernels(const Caps& caps) {
     for (bool bias : {false, true})
       for (uint32_t rows : {kFewRows, kFewRows + 1})
         if (type != DType::f32) specs.push_back(kernel(caps, coopmat_tile(caps, rows), type, bias));
-  for (const KernelSpec& spec : half_rows_kernels(caps)) specs.push_back(spec);
   return specs;
 }
 

@@ -52,10 +52,12 @@ struct Case {
     Tensors t(stream);
     const LoadedWeight loaded(stream, weight);
     if (n_parts) *n_parts = loaded.weight().parts.size();
-    const Tensor y = t.f32(n_rows, n), h = t.u32(n_rows, HALF_WORDS(k));
-    half_rows(stream, h, t.f32(n_rows, k, {x.begin(), x.begin() + static_cast<ptrdiff_t>(n_rows) * k}));
-    matmul_coopmat(stream, tile ? *tile : coopmat_tile(device.caps(), n_rows), y, loaded.weight(), h,
-                   with_bias() ? t.f32(1, n, bias) : Tensor());
+    const Tensor y = t.f32(n_rows, n);
+    MatmulInput input;
+    input.halves = t.u32(n_rows, HALF_WORDS(k));
+    pack_rows(stream, input, t.f32(n_rows, k, {x.begin(), x.begin() + static_cast<ptrdiff_t>(n_rows) * k}));
+    matmul_coopmat(stream, tile ? *tile : coopmat_tile(device.caps(), n_rows), y, loaded.weight(),
+                   input.halves, with_bias() ? t.f32(1, n, bias) : Tensor());
     stream.run();
     return t.read(y);
   }
@@ -117,10 +119,11 @@ TEST_CASE("rows are rounded to f16 with the same bits as the reference, for matm
 
     Stream stream(device());
     Tensors t(stream);
-    const Tensor to = t.u32(rows, HALF_WORDS(k));
-    half_rows(stream, to, t.f32(rows, k, x));
+    MatmulInput to;
+    to.halves = t.u32(rows, HALF_WORDS(k));
+    pack_rows(stream, to, t.f32(rows, k, x));
     stream.run();
-    const std::vector<uint32_t> words = t.read_u32(to);
+    const std::vector<uint32_t> words = t.read_u32(to.halves);
     for (uint32_t row = 0; row < rows; row++) {
       const uint32_t* own = words.data() + size_t{row} * HALF_WORDS(k);
       CHECK(std::bit_cast<float>(own[HALF_SCALE_AT(k)]) == scales[row]);
@@ -247,7 +250,7 @@ TEST_CASE("matmul takes cooperative matrices where it is told to, and f32 for we
   CHECK(!matmul_input(stream, Phase::prefill, x, {&f.weight()}, scratch).halves);
   CHECK(!matmul_input(stream, Phase::prefill, x, {&b.weight()}, scratch).halves);
   CHECK(!matmul_input(stream, Phase::prefill, x, {&a.weight()}, {}).halves);
-  CHECK(!quantized_input(stream, Phase::prefill, x, {&a.weight()}, scratch).halves);
+  CHECK(!matmul_input(stream, Phase::prefill, x, {&a.weight()}, scratch, false).halves);
   const MatmulInput input =
       matmul_input(stream, Phase::prefill, x, {&a.weight(), &b.weight(), &f.weight()}, scratch);
   CHECK(static_cast<bool>(input.halves));
@@ -290,20 +293,21 @@ TEST_CASE("matmul_coopmat bench" * doctest::skip(!bench())) {
     Tensors t(stream);
     const LoadedWeight w(stream, RandomWeight(type, size, size, 1));
     const Tensor x = t.f32(rows, size, random_values(size_t{rows} * size, 1)), y = t.f32(rows, size);
-    const Tensor h = t.u32(rows, HALF_WORDS(size)),
-                 scratch =
-                     t.u32(1, static_cast<uint32_t>(matmul_scratch_bytes(stream.caps(), rows, size) / 4) + 1);
+    const Tensor scratch =
+        t.u32(1, static_cast<uint32_t>(matmul_scratch_bytes(stream.caps(), rows, size) / 4) + 1);
+    MatmulInput input;
+    input.halves = t.u32(rows, HALF_WORDS(size));
     for (const CoopmatTile& tile : {CoopmatTile{}, {64, 64, 128, 2}, {128, 128, 256, 1}, {32, 64, 32, 1}})
       print_bench(stream,
                   fmt::format("coopmat {} [{}, {}, {}] {} x {} / {} x {}", info(type).name, rows, size, size,
                               tile.rows, tile.outputs, tile.lanes, tile.blocks),
                   [&] {
-                    half_rows(stream, h, x);
-                    matmul_coopmat(stream, tile, y, w.weight(), h, {});
+                    pack_rows(stream, input, x);
+                    matmul_coopmat(stream, tile, y, w.weight(), input.halves, {});
                   });
     print_bench(stream, fmt::format("own {} [{}, {}, {}]", info(type).name, rows, size, size), [&] {
       matmul(stream, Phase::prefill, y, w.weight(),
-             quantized_input(stream, Phase::prefill, x, {&w.weight()}, scratch));
+             matmul_input(stream, Phase::prefill, x, {&w.weight()}, scratch, false));
     });
   }
 }

@@ -44,7 +44,7 @@ struct Case {
     MatmulInput input(t.f32(n_rows, k, {x.begin(), x.begin() + static_cast<ptrdiff_t>(n_rows) * k}));
     if (dot) {
       input.quantized = t.u32(n_rows, QUANTIZED_WORDS(k));
-      quantize_rows(stream, input.quantized, input.x);
+      pack_rows(stream, input, input.x);
     }
     const MatmulTile own = matmul_tile(device.caps(), phase, n_rows, dot);
     matmul(stream, tile ? *tile : own, phase, y, loaded.weight(), input, b);
@@ -121,10 +121,11 @@ TEST_CASE("rows are quantised to the same bits as the reference") {
 
   Stream stream(device());
   Tensors t(stream);
-  const Tensor to = t.u32(rows, QUANTIZED_WORDS(k));
-  quantize_rows(stream, to, t.f32(rows, k, x));
+  MatmulInput to;
+  to.quantized = t.u32(rows, QUANTIZED_WORDS(k));
+  pack_rows(stream, to, t.f32(rows, k, x));
   stream.run();
-  const std::vector<uint32_t> words = t.read_u32(to);
+  const std::vector<uint32_t> words = t.read_u32(to.quantized);
   bool same = true;
   for (uint32_t row = 0; row < rows; row++)
     for (uint32_t i = 0; i < k; i++) {
@@ -239,6 +240,9 @@ TEST_CASE("one quantisation serves several products, and f32 stays f32") {
     CHECK(!matmul_input(stream, phase, x, {&a.weight()}, {}).quantized);
     const MatmulInput input = matmul_input(stream, phase, x, {&a.weight(), &b.weight()}, scratch);
     CHECK(static_cast<bool>(input.quantized) == dot);
+    // Who writes x itself is told whether anybody reads its f32.
+    CHECK(static_cast<bool>(matmul_input(caps, phase, x, {&a.weight()}, scratch).x) != dot);
+    CHECK(matmul_input(caps, phase, x, {&a.weight(), &b.weight()}, scratch).x);
     const Tensor y[] = {t.f32(rows, n), t.f32(rows, n), t.f32(rows, n)};
     matmul(stream, phase, y[0], a.weight(), input);
     matmul(stream, phase, y[1], b.weight(), input);
@@ -290,13 +294,13 @@ TEST_CASE("matmul_dot bench" * doctest::skip(!bench())) {
         smaller(stream, RandomWeight(type, size, size, 1));
     const auto bench_one = [&](Phase phase, const Weight& w, uint32_t rows) {
       MatmulInput input(t.f32(rows, w.k, random_values(size_t{rows} * w.k, 1)));
-      const Tensor y = t.f32(rows, w.n), q = t.u32(rows, QUANTIZED_WORDS(w.k));
-      input.quantized = q;
+      const Tensor y = t.f32(rows, w.n);
+      input.quantized = t.u32(rows, QUANTIZED_WORDS(w.k));
       print_bench(stream,
                   fmt::format("dot {} {} [{}, {}, {}]", phase == Phase::prefill ? "prefill" : "decode",
                               info(type).name, rows, w.n, w.k),
                   [&] {
-                    quantize_rows(stream, q, input.x);
+                    pack_rows(stream, input, input.x);
                     matmul(stream, matmul_tile(stream.caps(), phase, rows, true), phase, y, w, input);
                   });
     };

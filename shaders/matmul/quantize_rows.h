@@ -10,27 +10,12 @@
 #ifdef __cplusplus
 #include <span>
 
-#include "shaders/common/op.h"
-namespace spindle {
-#endif
-
-struct QuantizeRows {
-  uint blocks;      // of all rows
-  uint row_blocks;  // of one
-};
-
-#ifdef __cplusplus
+namespace spindle::reference {
 // Of each block: scale = largest * f32(1 / 127), integer = x * inverse rounded to nearest even, with 127 /
 // largest truncated to f32 as the inverse. Nothing but integers and single products, so the same bits on
-// every device. Blocks whose largest is below 2^-100 are zeros; what is not finite makes the scale so. q: u32
-// [rows, QUANTIZED_WORDS(k)]; x: f32 [rows, k], k a multiple of 32. Both may be larger than a binding.
-void quantize_rows(Stream& stream, Tensor q, Tensor x);
-std::vector<KernelSpec> quantize_rows_kernels(const Caps& caps);
-
-namespace reference {
-// q: as many as x; scales: one a block.
+// every device. Blocks whose largest is below 2^-100 are zeros; what is not finite makes the scale so. q: as
+// many as x; scales: one a block.
 void quantize_rows(std::span<int8_t> q, std::span<float> scales, std::span<const float> x);
-}  // namespace reference
-}  // namespace spindle
+}  // namespace spindle::reference
 #endif
 #endif

@@ -15,19 +15,25 @@ constexpr uint32_t kSubgroupCode[] =
     ;
 constexpr Program kPlain{"rms_norm", kCode}, kSubgroup{"rms_norm", kSubgroupCode};
 
-KernelSpec kernel(const Caps& caps) { return {caps.subgroup ? &kSubgroup : &kPlain, {row_lanes(caps)}}; }
+KernelSpec kernel(const Caps& caps, const RowOutput& output) {
+  return {caps.subgroup ? &kSubgroup : &kPlain, output.constants(row_lanes(caps))};
+}
 
 }  // namespace
 
-void rms_norm(Stream& stream, Tensor y, Tensor x, Tensor weight, float eps) {
-  assert(y.cols == x.cols && y.rows == x.rows && weight.cols == x.cols);
+void rms_norm(Stream& stream, const MatmulInput& y, Tensor x, Tensor weight, float eps) {
+  assert(y.rows() == x.rows && weight.cols == x.cols);
   const Work work{4.0 * static_cast<double>(x.elements()),
                   static_cast<double>(x.bytes() + y.bytes() + weight.bytes())};
-  stream.dispatch(kernel(stream.caps()), {y, x, weight}, RmsNormParameters{x.cols, weight.rows, eps},
-                  {x.rows}, work);
+  stream.dispatch(kernel(stream.caps(), {y, x.cols}), {y.x, y.packed(), x, weight},
+                  RmsNormParameters{x.cols, weight.rows, eps}, {x.rows}, work);
 }
 
-std::vector<KernelSpec> rms_norm_kernels(const Caps& caps) { return {kernel(caps)}; }
+std::vector<KernelSpec> rms_norm_kernels(const Caps& caps) {
+  std::vector<KernelSpec> list;
+  for (const RowOutput& output : row_outputs(caps)) list.push_back(kernel(caps, output));
+  return list;
+}
 
 void reference::rms_norm(std::span<double> y, std::span<const double> x, size_t dim,
                          std::span<const double> weight, double eps) {

@@ -5,20 +5,20 @@
 #ifdef __cplusplus
 #include <span>
 
-#include "shaders/common/op.h"
+#include "shaders/matmul/matmul_input.h"
 namespace spindle {
 #endif
 
 struct RmsNormParameters {
-  uint dim;          // elements of a row
+  uint cols;         // elements of a row
   uint weight_rows;  // row r takes row r % weight_rows of the weight
   float eps;
 };
 
 #ifdef __cplusplus
-// y, x: f32 [rows, dim], may be the same tensor; weight: f32 [weight rows, dim]: one, or one
-// for each head where rows are heads.
-void rms_norm(Stream& stream, Tensor y, Tensor x, Tensor weight, float eps);
+// y: [rows, dim], as products read it; x: f32 [rows, dim], may be y's; weight: f32 [weight rows, dim]: one,
+// or one for each head where rows are heads.
+void rms_norm(Stream& stream, const MatmulInput& y, Tensor x, Tensor weight, float eps);
 std::vector<KernelSpec> rms_norm_kernels(const Caps& caps);
 
 namespace reference {

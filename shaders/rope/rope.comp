@@ -13,37 +13,31 @@ layout(binding = 2) readonly buffer Rows { Row rows[]; };
 layout(binding = 3) readonly buffer Table { vec2 table[]; };  // (cos, sin)
 layout(push_constant) uniform Push { RopeParameters p; };
 
+vec2 rope_entry(uint at) { return table[at]; }
+#include "shaders/rope/rope.glsl"
+
 void main() {
   const uint index = gl_GlobalInvocationID.x, row = index / p.n_lanes, pair = index % p.n_lanes;
   if (row >= p.n_rows || rows[row].in_use == 0) return;
   const uint position = rows[row].position;
-  const uint wrapped = p.modulo != 0 ? position % p.modulo : position;
-  const uint at = min(wrapped / p.divide + p.offset, p.cap);
   float scale = 1;
   if (p.slope != 0) scale = max(1, p.base + p.slope * log(float((min(position, p.log_cap) + p.log_offset) / p.log_width) + 1));
 
-  float c = scale, s = 0;
+  vec2 angle = vec2(1, 0);
   uint first = 2 * pair, second = 2 * pair + 1;  // not rotated
   if (pair < p.n_pairs) {
-    const vec2 lo = table[at % ROPE_STEP * p.n_pairs + pair];
-    const vec2 mid = table[(ROPE_STEP + at / ROPE_STEP % ROPE_STEP) * p.n_pairs + pair];
-    vec2 angle = vec2(lo.x * mid.x - lo.y * mid.y, lo.x * mid.y + lo.y * mid.x);
-    if (at >= ROPE_STEP * ROPE_STEP) {
-      const vec2 hi = table[(2 * ROPE_STEP + at / (ROPE_STEP * ROPE_STEP)) * p.n_pairs + pair];
-      angle = vec2(angle.x * hi.x - angle.y * hi.y, angle.x * hi.y + angle.y * hi.x);
-    }
-    c = scale * angle.x;
-    s = scale * angle.y;
+    angle = rope_angle(rope_position(position, p.modulo, p.divide, p.offset, p.cap), pair, p.n_pairs);
     if (p.half_split != 0) {
       first = pair;
       second = pair + p.n_pairs;
     }
   }
+  angle *= scale;
   for (uint head = 0; head < p.n_heads; head++) {
     const uint from = (row * p.n_heads + head) * p.head_dim;
     const uint to = ((p.first_row + row) * p.n_heads + head) * p.head_dim;
-    const float a = x[from + first], b = x[from + second];
-    y[to + first] = a * c - b * s;
-    y[to + second] = a * s + b * c;
+    const vec2 turned = rope_turn(vec2(x[from + first], x[from + second]), angle);
+    y[to + first] = turned.x;
+    y[to + second] = turned.y;
   }
 }
