@@ -45,11 +45,13 @@ vec4 load(uint from, uint i) {
   if (ROTATION == ROTATION_HALF_SPLIT) {
     [[unroll]] for (uint c = 0; c < 4; c++) {
       const uint own = 4 * i + c;
-      if (own < p.n_pairs) {
-        x[c] = rope_turn(vec2(x[c], k[4 * from + own + p.n_pairs]), rope_angle(angle_at, own, p.n_pairs)).x;
-      } else if (own < 2 * p.n_pairs) {
-        const uint pair = own - p.n_pairs;
-        x[c] = rope_turn(vec2(k[4 * from + pair], x[c]), rope_angle(angle_at, pair, p.n_pairs)).y;
+      if (own < 2 * p.n_pairs) {
+        const bool first = own < p.n_pairs;
+        const uint pair = first ? own : own - p.n_pairs;
+        const float other = k[4 * from + (first ? own + p.n_pairs : pair)];
+        const vec2 turned =
+          rope_turn(first ? vec2(x[c], other) : vec2(other, x[c]), rope_angle(angle_at, pair, p.n_pairs));
+        x[c] = first ? turned.x : turned.y;
       }
     }
   }
