@@ -6,6 +6,7 @@
 #include "runtime/error.h"
 #include "runtime/kernel_statistics.h"
 #include "shaders/all.h"
+#include "shaders/attention/attention_coopmat.h"
 #include "shaders/matmul/matmul.h"
 #include "shaders/matmul/matmul_coopmat.h"
 
@@ -36,6 +37,8 @@ std::vector<std::string> fast_paths(const Caps& c) {
   if (coopmat)
     list.push_back(fmt::format("prompts by cooperative matrices of {} x {} x {}, with weights other than f32",
                                c.coopmat_m, c.coopmat_n, c.coopmat_k));
+  if (attention_uses_coopmat(c, Phase::prefill, {8, 128, 64, DType::f16, DType::f16}, {32, 1}))
+    list.push_back("attention of prompts by cooperative matrices, with caches other than f32");
   if (!coopmat && matmul_uses_dot(c, Phase::prefill, DType::q8_0, 4096))
     list.push_back("prompts by integer dot products, with quantised weights");
   if (matmul_uses_dot(c, Phase::decode, DType::q4_0, 4096))

@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <cassert>
 
-#include "shaders/attention/attention_variant.h"
+#include "shaders/attention/attention_coopmat.h"
 
 namespace spindle {
 namespace {
@@ -57,6 +57,12 @@ struct Part {
   uint32_t first_pass, end_pass;
   uint32_t first_split = 0, n_splits = 0, first_place = 0;
 };
+
+AttentionVariant variant_of(const Caps& caps, Phase phase, const CacheShape& cache,
+                            const AttentionShape& shape) {
+  if (attention_uses_coopmat(caps, phase, cache, shape)) return *find_coopmat_attention(caps, cache, shape);
+  return choose_attention(caps, phase, cache, shape);
+}
 
 struct Call {
   Stream& stream;
@@ -292,7 +298,7 @@ void attention(Stream& stream, Phase phase, Tensor y, Tensor lse, Tensor q, Tens
   assert(segments.back().first_position + segments.back().n_positions >= depth);
   assert(shape.decay.empty() || (shape.decay.size() == cache.head_dim && shape.decay_depth >= depth));
   if (y.rows == 0) return;
-  const AttentionVariant v = choose_attention(stream.caps(), phase, cache, shape);
+  const AttentionVariant v = variant_of(stream.caps(), phase, cache, shape);
   const Call call{stream,
                   y,
                   lse,
@@ -314,7 +320,7 @@ void attention(Stream& stream, Phase phase, Tensor y, Tensor lse, Tensor q, Tens
 
 uint64_t attention_scratch_bytes(const Caps& caps, Phase phase, uint32_t n_rows, const CacheShape& cache,
                                  const AttentionShape& shape, uint32_t depth) {
-  const AttentionVariant v = choose_attention(caps, phase, cache, shape);
+  const AttentionVariant v = variant_of(caps, phase, cache, shape);
   const uint32_t n_splits = v.split_keys ? n_splits_of(passes_of(shape), depth, v.split_keys) : 0;
   return std::min(scratch_of(n_rows, n_splits, cache, shape).bytes(),
                   caps.max_binding_bytes / kTensorAlignment * kTensorAlignment);
@@ -322,9 +328,13 @@ uint64_t attention_scratch_bytes(const Caps& caps, Phase phase, uint32_t n_rows,
 
 std::vector<KernelSpec> attention_kernels(const Caps& caps, const CacheShape& cache,
                                           const AttentionShape& shape) {
-  return {attention_kernel(caps, choose_attention(caps, Phase::prefill, cache, shape), cache, shape),
-          attention_kernel(caps, choose_attention(caps, Phase::decode, cache, shape), cache, shape),
-          attention_merge_kernel(caps, shape)};
+  std::vector<KernelSpec> list;
+  for (Phase phase : {Phase::prefill, Phase::decode})
+    list.push_back(attention_kernel(caps, choose_attention(caps, phase, cache, shape), cache, shape));
+  list.push_back(attention_merge_kernel(caps, shape));
+  if (const auto v = find_coopmat_attention(caps, cache, shape))
+    list.push_back(attention_kernel(caps, *v, cache, shape));
+  return list;
 }
 
 }  // namespace spindle

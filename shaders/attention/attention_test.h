@@ -7,8 +7,9 @@
 #include <numeric>
 #include <optional>
 
-#include "shaders/attention/attention.h"
+#include "shaders/attention/attention_coopmat.h"
 #include "shaders/attention/cache_append.h"
+#include "shaders/matmul/half_rows.h"
 #include "tests/compare.h"
 #include "tests/device.h"
 
@@ -21,7 +22,21 @@ struct SlotPosition {
 
 struct Result {
   std::vector<float> y, lse;
+  bool halves = false;  // by cooperative matrices
 };
+
+inline std::vector<double> rounded_to_f16(std::vector<double> values) {
+  for (double& x : values) x = reference::round_to_f16(static_cast<float>(x));
+  return values;
+}
+// As rows of f16 with a scale each.
+inline std::vector<double> rounded_rows(const std::vector<double>& x, uint32_t dim) {
+  std::vector<float> halves(x.size()), scales(x.size() / dim);
+  reference::half_rows(halves, scales, floats(x));
+  std::vector<double> values(x.size());
+  for (size_t i = 0; i < x.size(); i++) values[i] = double{halves[i]} * scales[i / dim];
+  return values;
+}
 
 // What unused memory holds: not a number or infinite as whatever a cache reads there, f32, f16 or the f16
 // scale of a block.
@@ -117,7 +132,7 @@ class AttentionWorld {
     const Recording recording = stream_.end();
     largest_cost = std::max(largest_cost, recording.largest_cost());
     stream_.wait(stream_.submit(recording));
-    return {t.read(y), t.read(lse)};
+    return {t.read(y), t.read(lse), attention_uses_coopmat(stream_.caps(), phase, cache, shape)};
   }
 
   // Prompt rows 0 .. of a slot in chunks.
@@ -129,36 +144,53 @@ class AttentionWorld {
       const Result r = run(Phase::prefill, some, 0, scratch_bytes);
       all.y.insert(all.y.end(), r.y.begin(), r.y.end());
       all.lse.insert(all.lse.end(), r.lse.begin(), r.lse.end());
+      all.halves = r.halves;
     }
     return all;
   }
 
   // Share of the allowed error. exp turns the absolute error of a score into a relative one; the products of
-  // a score of normal values add up to 0.64 sqrt(head_dim). A bias adds its own rounding.
+  // a score of normal values add up to 0.64 sqrt(head_dim). A bias adds its own rounding. Cooperative
+  // matrices get what they round before: q, keys and values; weights are rounded after, and q once more where
+  // it decays.
   double check(const Result& r, const std::vector<SlotPosition>& at, const std::string& what,
                double bias = 0) const {
     const size_t width = shape.n_heads * cache.v_dim();
     double worst = 0;
+    const double u = r.halves ? 2 * kF32 : kF32;  // circuits may truncate
+    const auto held = [&](const std::vector<std::vector<double>>& slots) {
+      std::vector<std::vector<double>> all = slots;
+      for (std::vector<double>& one : all)
+        if (r.halves) one = rounded_to_f16(one);
+      return all;
+    };
+    const auto ks = held(k), vs = held(v), k2s = held(k2);
     for (size_t i = 0; i < at.size(); i++) {
       const auto [slot, position, in_use] = at[i];
       std::vector<double> y(width, -77), lse(shape.n_heads, -77), magnitude(width, 1);
       const double scores = 1 + 0.64 * std::sqrt(cache.head_dim) + bias,
-                   share = scores * tolerance(cache.head_dim + position);
+                   share = scores * (tolerance(cache.head_dim + position, u) +
+                                     (r.halves && !shape.decay.empty() ? 2 * kF16 : 0));
       if (in_use) {
         std::vector<double> queries;
         for (uint32_t version = 0; version < shape.n_queries(); version++) {
           const std::vector<double> row = query(at[i], version);
           queries.insert(queries.end(), row.begin(), row.end());
         }
-        std::vector<double> positive(v[slot]);
+        if (r.halves) queries = rounded_rows(queries, cache.head_dim);
+        std::vector<double> positive(vs[slot]);
         for (double& x : positive) x = std::abs(x);
-        reference::attention({y, lse, queries, k[slot], v[slot], k2[slot], {&position, 1}}, cache, shape);
-        reference::attention({magnitude, {}, queries, k[slot], positive, k2[slot], {&position, 1}}, cache,
+        reference::attention({y, lse, queries, ks[slot], vs[slot], k2s[slot], {&position, 1}}, cache, shape);
+        reference::attention({magnitude, {}, queries, ks[slot], positive, k2s[slot], {&position, 1}}, cache,
                              shape);
       }
+      // Weights below 2^-29 (they are scaled by 2^15) may be taken for 0.
+      if (r.halves)
+        for (double& x : magnitude) x += 0x1p-29 / kF16 * (position + 1);
       const std::string where = fmt::format("{} slot {} position {}", what, slot, position);
-      worst = std::max(
-          worst, check_close(std::span(r.y).subspan(i * width, width), y, share, magnitude, where).share());
+      worst = std::max(worst, check_close(std::span(r.y).subspan(i * width, width), y,
+                                          share + (r.halves ? kF16 : 0), magnitude, where)
+                                  .share());
       check_close(std::span(r.lse).subspan(i * shape.n_heads, shape.n_heads), lse, share,
                   std::vector<double>{1}, where + " lse");
     }

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <bit>
 
+#include "shaders/attention/attention_coopmat.h"
+
 namespace spindle {
 namespace {
 
@@ -72,39 +74,45 @@ AttentionVariant choose_attention(const Caps& caps, Phase phase, const CacheShap
   return v;
 }
 
-KernelSpec attention_kernel(const Caps& caps, const AttentionVariant& v, const CacheShape& cache,
-                            const AttentionShape& s) {
+std::vector<uint32_t> attention_constants(const AttentionVariant& v, const CacheShape& cache,
+                                          const AttentionShape& s) {
   const uint32_t n_bias = static_cast<uint32_t>(s.bias.size()) / std::max(s.n_heads, 1u);
   const uint32_t decay_at = s.decay.empty() && s.listed.empty()
                                 ? 0
                                 : round_up(s.n_heads * (2 + n_bias), 4);  // else one kernel for all
   const uint32_t decay_rows = s.decay.empty() ? 0 : s.decay_depth / kDecayBlock + 1;
-  return {caps.known_subgroups() ? &kShuffle : &kPlain,
-          {v.lanes,
-           v.span,
-           v.rows,
-           v.keys,
-           v.unroll,
-           v.split_keys,
-           cache.head_dim,
-           cache.v_dim(),
-           static_cast<uint32_t>(cache.k_type),
-           static_cast<uint32_t>(cache.v_type),
-           cache.ring_first,
-           cache.ring_pages,
-           attention_features(s),
-           std::max(1u, static_cast<uint32_t>(s.passes.size())),
-           s.n_queries(),
-           s.n_key_forms(),
-           constant(s.soft_cap),
-           n_bias,
-           s.bias_both_ways ? n_bias / 2 : 0,
-           s.seed,
-           decay_at,
-           decay_at + decay_rows * cache.head_dim,
-           static_cast<uint32_t>(s.listed.size()),
-           v.ahead,
-           v.keep_query}};
+  return {v.lanes,
+          v.span,
+          v.rows,
+          v.keys,
+          v.unroll,
+          v.split_keys,
+          cache.head_dim,
+          cache.v_dim(),
+          static_cast<uint32_t>(cache.k_type),
+          static_cast<uint32_t>(cache.v_type),
+          cache.ring_first,
+          cache.ring_pages,
+          attention_features(s),
+          std::max(1u, static_cast<uint32_t>(s.passes.size())),
+          s.n_queries(),
+          s.n_key_forms(),
+          constant(s.soft_cap),
+          n_bias,
+          s.bias_both_ways ? n_bias / 2 : 0,
+          s.seed,
+          decay_at,
+          decay_at + decay_rows * cache.head_dim,
+          static_cast<uint32_t>(s.listed.size())};
+}
+
+KernelSpec attention_kernel(const Caps& caps, const AttentionVariant& v, const CacheShape& cache,
+                            const AttentionShape& s) {
+  if (v.side_by_side > 0) return attention_coopmat_kernel(caps, v, cache, s);
+  std::vector<uint32_t> constants = attention_constants(v, cache, s);
+  constants.push_back(v.ahead);
+  constants.push_back(v.keep_query);
+  return {caps.known_subgroups() ? &kShuffle : &kPlain, std::move(constants)};
 }
 
 KernelSpec attention_merge_kernel(const Caps& caps, const AttentionShape& shape) {

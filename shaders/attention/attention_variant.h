@@ -11,6 +11,8 @@ struct AttentionVariant {
   uint32_t split_keys;  // decode; 0 in prefill
   bool ahead = true;
   bool keep_query = true;
+  // Subgroups that share the outputs of a row, by cooperative matrices (attention_coopmat.h); 0: not by them.
+  uint32_t side_by_side = 0;
   uint32_t clusters() const { return lanes / span; }
 };
 
@@ -19,6 +21,9 @@ uint32_t attention_features(const AttentionShape& shape);  // ATTENTION_* of ran
 uint32_t attention_pack(const CacheShape& cache, const AttentionShape& shape);
 AttentionVariant choose_attention(const Caps& caps, Phase phase, const CacheShape& cache,
                                   const AttentionShape& shape);
+// What every kernel of attention is specialized with, ids 0 to 22.
+std::vector<uint32_t> attention_constants(const AttentionVariant& v, const CacheShape& cache,
+                                          const AttentionShape& shape);
 KernelSpec attention_kernel(const Caps& caps, const AttentionVariant& v, const CacheShape& cache,
                             const AttentionShape& shape);
 KernelSpec attention_merge_kernel(const Caps& caps, const AttentionShape& shape);

@@ -97,3 +97,32 @@ Chunk load_k(Place place, uint token, uint chunk) {
 Chunk load_v(Place place, uint token, uint chunk) {
   return load_first_v(place.v + token * V_CHUNKS + chunk, place.v_scales + token * V_SCALES, chunk);
 }
+
+// A chunk as it lies in the cache, asked for before it is needed: not of f32.
+struct RawChunk {
+  uvec4 words;
+  uint scales;
+};
+
+#define LOAD_RAW(TYPE, CACHE4, CACHE2, CACHE, at, scale_at, chunk)           \
+  if (TYPE == CACHE_F16) return RawChunk(CACHE4[at], 0);                     \
+  const uint scales = CACHE[(scale_at) + (chunk) / 8];                       \
+  if (TYPE == CACHE_Q8_0) return RawChunk(uvec4(CACHE2[at], 0, 0), scales);  \
+  return RawChunk(uvec4(CACHE[at], 0, 0, 0), scales);
+
+RawChunk raw_k(Place place, uint chunk) {
+  if (N_KEY_FORMS > 1 && key_form == 1) {
+    LOAD_RAW(K_TYPE, second_k_cache4, second_k_cache2, second_k_cache, place.k + chunk, place.k_scales, chunk)
+  }
+  LOAD_RAW(K_TYPE, k_cache4, k_cache2, k_cache, place.k + chunk, place.k_scales, chunk)
+}
+
+RawChunk raw_v(Place place, uint chunk) { LOAD_RAW(V_TYPE, v_cache4, v_cache2, v_cache, place.v + chunk, place.v_scales, chunk) }
+
+float scale_of(RawChunk raw, uint chunk) { return half_of(raw.scales, chunk / 4); }
+
+Chunk decode_chunk(uint type, RawChunk raw, uint chunk) {
+  if (type == CACHE_F16) return f16_chunk(raw.words);
+  if (type == CACHE_Q8_0) return q8_chunk(raw.words.xy, scale_of(raw, chunk));
+  return q4_chunk(raw.words.x, scale_of(raw, chunk));
+}

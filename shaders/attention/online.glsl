@@ -6,7 +6,7 @@
 
 // The block's keys lie `stride` apart from `block` on. Those below `lowest` and past `safe` are not read: the
 // nearest key between stands in for them.
-uint block_from, block_least, block_most, block_stride, block_lowest, block_safe;
+uint block_from, block_least, block_most, block_lowest;
 Place block_place;
 
 void set_block(uint block, uint lowest, uint safe, uint stride) {
@@ -28,13 +28,6 @@ Place place_of_key(uint n) {
 uint token_of_key(uint n) {
   if (kGathered) return 0;
   return has(ATTENTION_RANGES) ? clamp(n, block_least, block_most) : min(n, block_most);
-}
-
-uint position_of_key(uint block, uint n) { return kGathered ? block + n * block_stride : block + n; }
-
-bool visible(uint key, uint r) {
-  if (!has(ATTENTION_RANGES)) return key < seen[r];
-  return key < seen[r] && key >= from[r] && (!kGathered || key <= block_safe);
 }
 
 void block_step(uint block, uint lowest, uint safe, uint stride) {

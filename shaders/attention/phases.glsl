@@ -26,6 +26,7 @@ void tile_pass(uint pass, uint rule, uint low, uint high, bool by_chunk) {
     }
   }
   uint decay_block = 0xffffffffu;
+  current = BlockRange(pass, tile.from, to);
   for (uint block = first_block(pass, lowest, tile.from); block < to; block = next_block(pass, block, tile.from)) {
     if (has(ATTENTION_DECAY) && block / 256 != decay_block) {
       decay_block = block / 256;

@@ -2,6 +2,7 @@
 // the others. Needs LANES, p.cols, the elements of a row, and binds 0 and 1.
 #extension GL_EXT_control_flow_attributes : require
 #include "shaders/common/f16.glsl"
+#include "shaders/common/half_scale.glsl"
 #include "shaders/matmul/half_rows.h"
 #include "shaders/matmul/matmul_input.h"
 #include "shaders/matmul/quantize_rows.h"
@@ -27,7 +28,6 @@ layout(binding = 1) writeonly buffer Packed4 { uvec4 packed4[]; };
 vec4 value(uint row, uint i);
 
 const uint SMALLEST = (127u - 100u) << 23;  // 2^-100
-const uint INFINITE = 255u << 23;
 
 void write_f32(uint row, uint i, vec4 x) {
   if (WIDE) y4[row * (p.cols / 4) + i] = x;
@@ -83,15 +83,15 @@ vec4 value_or_0(uint row, uint i) {
 shared uint row_largest;
 
 void write_halves(uint row) {
-  const uint lane = gl_LocalInvocationIndex, top = 14;  // of the largest, as a power of two
+  const uint lane = gl_LocalInvocationIndex;
   if (lane == 0) row_largest = 0;
   barrier();
   uvec4 own = uvec4(0);
   for (uint i = lane; i * 4 < p.cols; i += LANES) own = max(own, floatBitsToUint(value_or_0(row, i)) & 0x7fffffffu);
   atomicMax(row_largest, max(max(own.x, own.y), max(own.z, own.w)));
   barrier();
-  const uint largest = row_largest, exponent = largest >> 23;
-  const float factor = largest < SMALLEST ? 0 : uintBitsToFloat((127 + 127 + top - exponent) << 23);
+  const uint largest = row_largest;
+  const float factor = half_factor(largest);
 
   const uint row_at = row * HALF_WORDS(p.cols);
   for (uint unit = lane; unit < HALF_SCALE_AT(p.cols) / 4; unit += LANES) {
@@ -101,7 +101,7 @@ void write_halves(uint row) {
     packed4[row_at / 4 + unit] = uvec4(pack_f16(a.x, a.y), pack_f16(a.z, a.w), pack_f16(b.x, b.y), pack_f16(b.z, b.w));
   }
   if (lane == 0)
-    packed[row_at + HALF_SCALE_AT(p.cols)] = largest >= INFINITE ? largest : largest < SMALLEST ? 0 : (exponent - top) << 23;
+    packed[row_at + HALF_SCALE_AT(p.cols)] = half_scale(largest);
 }
 
 // Pieces of a row that lanes write one of at a time, but for halves.
