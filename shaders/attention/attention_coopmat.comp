@@ -49,7 +49,7 @@ SUMS outputs[TV];
 float q_scale;
 RawChunk ahead[LOADS];  // of own_key, on their way to the tile
 Place own_place;
-uint own_key, own_part;
+uint own_key, own_part, block_lowest;
 bool own_exists, loaded;  // loaded: ahead are the next keys
 
 uvec2 halves(vec4 v) { return uvec2(packFloat2x16(f16vec2(v.xy)), packFloat2x16(f16vec2(v.zw))); }
@@ -103,6 +103,9 @@ void multiply_keys() {
     coopMatStore(s[t], scores, matrix_row() * S_STRIDE + (gl_SubgroupID % GN * TS + t) * (N / 4), S_STRIDE, gl_CooperativeMatrixLayoutRowMajor);
 }
 
+// A dispatch may begin or end within a block.
+bool counts(uint key) { return visible(key, 0) && key >= block_lowest && key <= block_safe; }
+
 void soften(uint block) {
   const uint row = LANE_INDEX / SPAN;
   for (uint step_ = 0; step_ < STEPS; step_++) {
@@ -112,7 +115,7 @@ void soften(uint block) {
     [[unroll]] for (uint i = 0; i < OWN; i++) {
       const uint key = position_of_key(block, first_key + i);
       const float value = score(scores[row * S_STRIDE + first_key / 4 + i / 4][i % 4] * q_scale, p.scale, slope[0], bias_at[0], origin[0] - int(key));
-      x[i] = visible(key, 0) ? value : kNone;
+      x[i] = counts(key) ? value : kNone;
       largest = max(largest, x[i]);
     }
     largest = row_max(largest);
@@ -120,7 +123,7 @@ void soften(uint block) {
     m[0] = largest;
     float total = 0;
     [[unroll]] for (uint i = 0; i < OWN; i++) {
-      x[i] = visible(position_of_key(block, first_key + i), 0) ? exp(x[i] - largest) : 0;
+      x[i] = counts(position_of_key(block, first_key + i)) ? exp(x[i] - largest) : 0;
       total += x[i];
     }
     l[0] = l[0] * keep + row_sum(total);
@@ -159,6 +162,7 @@ void multiply_values() {
 void block_step(uint block, uint lowest, uint safe, uint stride) {
   block_stride = stride;
   block_safe = safe;
+  block_lowest = lowest;
   if (!loaded) load_keys(block, lowest, safe);
   store_tile(false);
   if (LANE_INDEX == 0) bad_keys = changing_steps = 0;
@@ -175,7 +179,7 @@ void block_step(uint block, uint lowest, uint safe, uint stride) {
   multiply_values();
   if (bad_keys != 0)
     for (uint n = 0; n < KEYS; n++)
-      if ((bad_keys >> n & 1) != 0 && visible(position_of_key(block, n), 0)) l[0] = uintBitsToFloat(0x7fc00000u);
+      if ((bad_keys >> n & 1) != 0 && counts(position_of_key(block, n))) l[0] = uintBitsToFloat(0x7fc00000u);
   barrier();
 }
 
