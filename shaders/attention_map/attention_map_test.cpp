@@ -80,7 +80,10 @@ std::vector<Case> cases() {
 double check_image(MapWorld& w, const MapImage& m, const std::vector<float>& got, double bias,
                    const std::string& what) {
   const double scores = 1 + 0.64 * std::sqrt(w.world.cache.head_dim) + bias;
-  const double share = 3 * scores * tolerance(w.world.cache.head_dim + w.length());
+  // A log-sum-exp by cooperative matrices is of rounded q, and of rounded keys where those are quantised.
+  const bool halves = attention_uses_coopmat(device().caps(), Phase::prefill, w.world.cache, w.world.shape);
+  const double share =
+      3 * scores * tolerance(w.world.cache.head_dim + w.length()) + (halves ? scores * 2 * kF16 : 0);
   const auto expected = reference::attention_map(w.probabilities(), w.world.shape.n_heads, w.length(), m);
   std::vector<double> magnitudes(expected);
   if (m.value == MapValue::statistics)  // -p ln p is as uncertain as p
