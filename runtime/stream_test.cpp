@@ -27,13 +27,14 @@ void three_additions(Stream& stream, Tensor a, Tensor b, Tensor x) {
 TEST_CASE("reflection reads bindings, access, parameters and constants from SPIR-V") {
   for (const KernelSpec& spec : rms_norm_kernels(device().caps())) {
     const Reflection r = reflect(*spec.program);
-    REQUIRE(r.bindings.size() == 3);
-    CHECK(r.bindings[0].writes);
-    CHECK(!r.bindings[0].reads);
-    CHECK(!r.bindings[1].writes);
-    CHECK(r.bindings[1].reads);
+    REQUIRE(r.bindings.size() == 4);
+    for (uint32_t i = 0; i < 4; i++) {  // rows in f32, rows packed; x, weight
+      CHECK(r.bindings[i].index == i);
+      CHECK(r.bindings[i].writes == (i < 2));
+      CHECK(r.bindings[i].reads == (i >= 2));
+    }
     CHECK(r.push_constant_bytes == sizeof(RmsNormParameters));
-    CHECK(r.constant_ids == std::vector<uint32_t>{0});
+    CHECK(r.constant_ids == std::vector<uint32_t>{0, 1, 2, 3});
   }
   const uint32_t words[] = {1, 2, 3, 4, 5, 6};
   CHECK_THROWS_AS(reflect({"nonsense", words}), Error);
@@ -131,10 +132,10 @@ TEST_CASE("an indirect dispatch takes its size from memory, and size 0 skips") {
                size = t.u32(1, 3, {2, 1, 1}), none = t.u32(1, 3, {0, 1, 1});
   const KernelSpec spec = rms_norm_kernels(stream.caps()).front();
   stream.fill(y, 0);
-  stream.dispatch_indirect(spec, {y, x, w}, RmsNormParameters{64, 1, 0}, none, {1, 1});
+  stream.dispatch_indirect(spec, {y, {}, x, w}, RmsNormParameters{64, 1, 0}, none, {1, 1});
   stream.run();
   CHECK(t.read(y)[0] == 0);
-  stream.dispatch_indirect(spec, {y, x, w}, RmsNormParameters{64, 1, 0}, size, {1, 1});
+  stream.dispatch_indirect(spec, {y, {}, x, w}, RmsNormParameters{64, 1, 0}, size, {1, 1});
   stream.run();
   CHECK(t.read(y)[127] == doctest::Approx(1));
 }
@@ -147,7 +148,7 @@ TEST_CASE("wrong bindings are found before the driver sees them") {
   stream.begin();
   CHECK_THROWS_WITH_AS(stream.dispatch(spec, {x, x}, RmsNormParameters{64, 1, 0}, {1}, {}),
                        doctest::Contains("2 tensors given"), Error);
-  CHECK_THROWS_WITH_AS(stream.dispatch(spec, {x, x, x}, uint32_t{64}, {1}, {}),
+  CHECK_THROWS_WITH_AS(stream.dispatch(spec, {x, {}, x, x}, uint32_t{64}, {1}, {}),
                        doctest::Contains("4 bytes of parameters given"), Error);
   stream.end();
 }
@@ -181,7 +182,7 @@ TEST_CASE("validation finds planted hazards, and nothing else") {
   const auto single = [&] { stream.fill(a, 0); };
   const auto indirect = [&] {
     stream.fill(size, 1);
-    stream.dispatch_indirect(rms_norm_kernels(stream.caps()).front(), {a, x, x.slice(0, 1)},
+    stream.dispatch_indirect(rms_norm_kernels(stream.caps()).front(), {a, {}, x, x.slice(0, 1)},
                              RmsNormParameters{64, 1}, size, {1, 1});
   };
   CHECK(messages(Planted::none, chain) == 0);
