@@ -153,6 +153,19 @@ TEST_CASE("jinja: what is not known is refused by name and line") {
     CHECK_MESSAGE(!error_of(bad).empty(), bad);
 }
 
+TEST_CASE("jinja: a text is found wherever it lies in a long one") {
+  const std::string source =
+      "{% for n in range(4000, 4200) %}{% set s = 'a' * n ~ 'abc' ~ 'a' * 9000 %}"
+      "{% if s.find('abc') != n or s.split('abc') | length != 2 or 'abcb' in s %}{{ n }}"
+      "{% endif %}{% endfor %}";
+  CHECK(render(source) == "");
+  CHECK(
+      render(
+          "{% set s = 'b' * 30000 %}{{ s.find('b' * 9000) }} {{ s.find('b' * 9000 ~ 'c') }} {{ s.count('b' * "
+          "9000) }} {{ s.find('') }} {{ s.find('b', 29999) }} {{ s.find('b', 30000) }}") ==
+      "0 -1 3 0 29999 -1");
+}
+
 TEST_CASE("jinja: limits turn bombs into errors within a second") {
   const auto repeat = [](std::string_view s, size_t n) {
     std::string out;
