@@ -44,6 +44,9 @@ class Device {
   // Measured by a run of known cost; the bound becomes what takes about 100 ms.
   void calibrate(double cost, double seconds);
 
+  // Whether pictures are drawn on the same queue: then llvmpipe takes timestamps late, see Stream.
+  std::atomic<bool> draws = false;
+
   // Bound in place of a tensor that a dispatch leaves out.
   const Buffer& placeholder();
 

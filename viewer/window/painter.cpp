@@ -82,6 +82,7 @@ void Picture::rank() {
 }
 
 Painter::Painter(Device& device, VkFormat format, VkImageLayout final_layout) : device_(device) {
+  device.draws = true;
   const VkDevice vkd = device.handles().device;
   VkAttachmentDescription colour{};
   colour.format = format;
