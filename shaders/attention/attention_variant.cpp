@@ -74,36 +74,42 @@ AttentionVariant choose_attention(const Caps& caps, Phase phase, const CacheShap
   return v;
 }
 
-std::vector<uint32_t> attention_constants(const AttentionVariant& v, const CacheShape& cache,
-                                          const AttentionShape& s) {
+std::vector<uint32_t> score_constants(const AttentionShape& s, uint32_t head_dim) {
   const uint32_t n_bias = static_cast<uint32_t>(s.bias.size()) / std::max(s.n_heads, 1u);
   const uint32_t decay_at = s.decay.empty() && s.listed.empty()
                                 ? 0
                                 : round_up(s.n_heads * (2 + n_bias), 4);  // else one kernel for all
   const uint32_t decay_rows = s.decay.empty() ? 0 : s.decay_depth / kDecayBlock + 1;
-  return {v.lanes,
-          v.span,
-          v.rows,
-          v.keys,
-          v.unroll,
-          v.split_keys,
-          cache.head_dim,
-          cache.v_dim(),
-          static_cast<uint32_t>(cache.k_type),
-          static_cast<uint32_t>(cache.v_type),
-          cache.ring_first,
-          cache.ring_pages,
-          attention_features(s),
-          std::max(1u, static_cast<uint32_t>(s.passes.size())),
-          s.n_queries(),
-          s.n_key_forms(),
-          constant(s.soft_cap),
+  return {constant(s.soft_cap),
           n_bias,
           s.bias_both_ways ? n_bias / 2 : 0,
           s.seed,
           decay_at,
-          decay_at + decay_rows * cache.head_dim,
+          decay_at + decay_rows * head_dim,
           static_cast<uint32_t>(s.listed.size())};
+}
+
+std::vector<uint32_t> attention_constants(const AttentionVariant& v, const CacheShape& cache,
+                                          const AttentionShape& s) {
+  std::vector<uint32_t> list = {v.lanes,
+                                v.span,
+                                v.rows,
+                                v.keys,
+                                v.unroll,
+                                v.split_keys,
+                                cache.head_dim,
+                                cache.v_dim(),
+                                static_cast<uint32_t>(cache.k_type),
+                                static_cast<uint32_t>(cache.v_type),
+                                cache.ring_first,
+                                cache.ring_pages,
+                                attention_features(s),
+                                std::max(1u, static_cast<uint32_t>(s.passes.size())),
+                                s.n_queries(),
+                                s.n_key_forms()};
+  const std::vector<uint32_t> score = score_constants(s, cache.head_dim);
+  list.insert(list.end(), score.begin(), score.end());
+  return list;
 }
 
 KernelSpec attention_kernel(const Caps& caps, const AttentionVariant& v, const CacheShape& cache,

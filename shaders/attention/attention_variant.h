@@ -21,6 +21,8 @@ uint32_t attention_features(const AttentionShape& shape);  // ATTENTION_* of ran
 uint32_t attention_pack(const CacheShape& cache, const AttentionShape& shape);
 AttentionVariant choose_attention(const Caps& caps, Phase phase, const CacheShape& cache,
                                   const AttentionShape& shape);
+// What every kernel that computes scores is specialized with last: SOFT_CAP to N_LISTED.
+std::vector<uint32_t> score_constants(const AttentionShape& shape, uint32_t head_dim);
 // What every kernel of attention is specialized with, ids 0 to 22.
 std::vector<uint32_t> attention_constants(const AttentionVariant& v, const CacheShape& cache,
                                           const AttentionShape& shape);

@@ -44,34 +44,26 @@ Tile tile_of(const Caps& caps, const CacheShape& cache, const AttentionShape& sh
 KernelSpec map_kernel(const Caps& caps, const CacheShape& cache, const AttentionShape& s, MapValue value,
                       bool per_key, uint32_t blocks, bool listed_rows) {
   const AttentionVariant v = tile_of(caps, cache, s).v;
-  const uint32_t n_bias = static_cast<uint32_t>(s.bias.size()) / std::max(s.n_heads, 1u);
-  const uint32_t decay_at = s.decay.empty() && s.listed.empty() ? 0 : round_up(s.n_heads * (2 + n_bias), 4);
-  const uint32_t decay_rows = s.decay.empty() ? 0 : s.decay_depth / kDecayBlock + 1;
-  return {v.span > 1 || caps.known_subgroups() ? &kShuffle : &kPlain,
-          {v.lanes,
-           v.span,
-           v.rows,
-           v.keys,
-           v.unroll,
-           static_cast<uint32_t>(value),
-           per_key ? 1u : 0u,
-           blocks,
-           listed_rows ? 1u : 0u,
-           cache.head_dim,
-           static_cast<uint32_t>(cache.k_type),
-           cache.ring_first,
-           cache.ring_pages,
-           attention_features(s) & ~ATTENTION_SINKS,  // they are in the log-sum-exp
-           std::max(1u, static_cast<uint32_t>(s.passes.size())),
-           s.n_key_forms(),
-           constant(s.scale),
-           constant(s.soft_cap),
-           n_bias,
-           s.bias_both_ways ? n_bias / 2 : 0,
-           s.seed,
-           decay_at,
-           decay_at + decay_rows * cache.head_dim,
-           static_cast<uint32_t>(s.listed.size())}};
+  std::vector<uint32_t> constants = {v.lanes,
+                                     v.span,
+                                     v.rows,
+                                     v.keys,
+                                     v.unroll,
+                                     static_cast<uint32_t>(value),
+                                     per_key ? 1u : 0u,
+                                     blocks,
+                                     listed_rows ? 1u : 0u,
+                                     cache.head_dim,
+                                     static_cast<uint32_t>(cache.k_type),
+                                     cache.ring_first,
+                                     cache.ring_pages,
+                                     attention_features(s) & ~ATTENTION_SINKS,  // they are in the log-sum-exp
+                                     std::max(1u, static_cast<uint32_t>(s.passes.size())),
+                                     s.n_key_forms(),
+                                     constant(s.scale)};
+  const std::vector<uint32_t> score = score_constants(s, cache.head_dim);
+  constants.insert(constants.end(), score.begin(), score.end());
+  return {v.span > 1 || caps.known_subgroups() ? &kShuffle : &kPlain, std::move(constants)};
 }
 
 KernelSpec pool_kernel(const Caps& caps, bool shared_cells, MapValue value) {
