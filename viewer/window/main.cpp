@@ -1,6 +1,8 @@
 // `spindle-viewer`: the window, or the same frames without one.
 #include <imgui_impl_glfw.h>
 
+#include <unistd.h>
+
 #include <csignal>
 #include <filesystem>
 
@@ -146,6 +148,21 @@ struct Context {
   ~Context() { ImGui::DestroyContext(); }
 };
 
+// Said before a session that may take long, not after it.
+void prepare_folders(const Flags& flags) {
+  namespace fs = std::filesystem;
+  const auto prepare = [](const char* flag, const fs::path& folder) {
+    std::error_code error;
+    fs::create_directories(folder, error);
+    require(fs::is_directory(folder, error), ErrorKind::usage, "{} {}: the folder cannot be made", flag,
+            folder.string());
+    require(::access(folder.c_str(), W_OK) == 0, ErrorKind::usage, "{} {}: the folder cannot be written to",
+            flag, folder.string());
+  };
+  if (!flags.script.empty()) prepare("--out", flags.folder);
+  if (!flags.screenshot.empty()) prepare("--screenshot", fs::absolute(flags.screenshot).parent_path());
+}
+
 void check_validation(const Device& device, const DeviceOptions& options) {
   const uint64_t n = const_cast<Device&>(device).instance().n_validation_messages();
   require(!options.validation || n == 0, "{} messages of the validation layer", n);
@@ -271,7 +288,8 @@ int run(int argc, char** argv) {
   group->add_flag("--headless", flags.headless, "no window: frames into an image");
   group->add_option("--screenshot", flags.screenshot, "write the last frame to a PNG file, and end");
   group->add_option("--script", flags.script, "play a scripted session, and end; see viewer/window/script.h");
-  group->add_option("--out", flags.folder, "folder of screenshots and exports")->capture_default_str();
+  group->add_option("--out", flags.folder, "folder of screenshots and exports; made where it is missing")
+      ->capture_default_str();
   group->add_flag("--times", flags.times,
                   "show measured times in headless frames too: they differ from run to run");
   group->add_flag("--no-model", flags.no_model, "frequencies and captures only");
@@ -283,6 +301,7 @@ int run(int argc, char** argv) {
   }
   require(!flags.headless || !flags.screenshot.empty() || !flags.script.empty(), ErrorKind::usage,
           "--headless: say what to do with --screenshot FILE.png or --script FILE");
+  prepare_folders(flags);
   DeviceOptions options = flags.device.options();
   options.validation = DeviceOptions::from_environment().validation;
   if (flags.headless) run_headless(flags, options);

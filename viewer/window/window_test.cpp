@@ -46,7 +46,6 @@ Output viewer(const Folder& folder, const std::string& arguments) {
 
 Output play(const Folder& folder, const std::string& script, const std::string& out,
             const std::string& more = "") {
-  std::filesystem::create_directories(folder.path / out);
   std::ofstream(folder.path / "script") << script;
   return viewer(folder, fmt::format("--script '{0}/script' --out '{0}/{1}' --size 1120x640 -c 128 {2}",
                                     folder.path.string(), out, more));
@@ -168,6 +167,11 @@ TEST_CASE("window: what cannot be shown is said in one line") {
   std::ofstream(folder.path / "bad") << "no capture";
   check(viewer(folder, fmt::format("--screenshot '{0}/x.png' --capture '{0}/bad'", folder.path.string())), 3,
         "bad");
+  std::ofstream(folder.path / "file") << "no folder";
+  check(viewer(folder, fmt::format("--script '{0}/script' --out '{0}/file/x'", folder.path.string())), 2,
+        "file/x: the folder cannot be made");
+  check(viewer(folder, fmt::format("--screenshot '{0}/file/x.png'", folder.path.string())), 2,
+        "file: the folder cannot be made");
 }
 #else
 TEST_CASE("window: a scripted session shows every panel, the same each time") {
