@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <numeric>
 
 #include "runtime/error.h"
 #include "viewer/map_source.h"
@@ -119,6 +120,11 @@ double PieceTimes::quantile(double share) const {
     if (sum >= wanted) return std::min(longest_ms, static_cast<double>(i + 1) * kQuarter);
   }
   return longest_ms;
+}
+
+uint64_t PieceTimes::above(double ms) const {
+  const auto first = std::min(static_cast<size_t>(std::max(0.0, std::ceil(ms / kQuarter))), quarters.size());
+  return std::accumulate(quarters.begin() + static_cast<ptrdiff_t>(first), quarters.end(), uint64_t{0});
 }
 
 Tensor AttentionMaps::Source::table(uint32_t layer, const AttentionShape& shape) {

@@ -108,10 +108,7 @@ struct MapMemory {
   uint64_t scratch = 0;  // of the jobs alive and of the largest statistics
 };
 
-// One sequence. All calls on the thread that drives the session, between its calls or inside its callbacks
-// (PrefillOptions::progress, OnToken): maps follow the session's work in the queue, and see what is there
-// then.
-// Device times of pieces.
+// Device times of pieces of work.
 struct PieceTimes {
   uint64_t n = 0;
   double longest_ms = 0, all_ms = 0;
@@ -121,8 +118,12 @@ struct PieceTimes {
   void add(double ms, double clock_ms);
   void add(const PieceTimes& others);
   double quantile(double share) const;  // milliseconds that such a share of them did not exceed
+  uint64_t above(double ms) const;      // how many took longer, to a quarter of a millisecond
 };
 
+// One sequence. All calls on the thread that drives the session, between its calls or inside its callbacks
+// (PrefillOptions::progress, OnToken): maps follow the session's work in the queue, and see what is there
+// then.
 class AttentionMaps {
  public:
   // Live: the layers pinned with session.pin(slot, ...) (models/attention_record.h), rows from when they

@@ -112,6 +112,9 @@ TEST_CASE("times of pieces: shares, the longest, and two lists as one") {
   CHECK(a.quantile(0.5) == 3.25);  // to a quarter of a millisecond
   CHECK(a.quantile(0.99) == 3.25);
   CHECK(a.quantile(0.995) == 1000);
+  CHECK(a.above(3) == 100);
+  CHECK(a.above(3.25) == 1);
+  CHECK(a.above(1e9) == 0);
   CHECK(a.longest_ms == 1000);
   CHECK(a.all_ms == doctest::Approx(99 * 3.1 + 1000));
   CHECK(a.all_clock_ms == doctest::Approx(99 * 4 + 1001));

@@ -165,8 +165,7 @@ void draw_status(State& s) {
                                   s.engine.device().info().name);
   if (!ui.still && !now.rates.empty())
     right = fmt::format("{:.1f} tokens/s  ·  {}", now.rates.back().per_second, right);
-  if (!ui.still && s.frame_ns)
-    right = fmt::format("frame {:.1f} ms  ·  {}", static_cast<double>(s.frame_ns) / 1e6, right);
+  if (!ui.still && s.drawing_ms > 0) right = fmt::format("frame {:.1f} ms  ·  {}", s.drawing_ms, right);
   right = fitted(right, ImGui::GetContentRegionAvail().x * 0.6f);
   const float width = ImGui::CalcTextSize(right.c_str()).x, all = ImGui::GetContentRegionAvail().x;
   ImGui::TextUnformatted(

@@ -7,6 +7,7 @@
 #include <filesystem>
 
 #include "app/command.h"
+#include "models/session_plan.h"
 #include "viewer/window/script.h"
 #include "viewer/window/target.h"
 #define GLFW_INCLUDE_NONE
@@ -22,7 +23,7 @@ struct Flags {
   std::string prompt, size = "1280x720", screenshot, script, theme = "dark", panel = "map", folder = ".";
   std::vector<std::string> captures;
   int n = 64;
-  double scale = 0, frame_ms = 16;
+  double scale = 0, frame_ms = 0;
   bool headless = false, times = false, no_model = false;
 };
 
@@ -49,11 +50,12 @@ struct Viewer {
     Sampling sampling = flags.sampling.sampling;
     sampling.seed = flags.sampling.seed < 0 ? 1 : static_cast<uint64_t>(flags.sampling.seed);
     if (!flags.headless) sampling = flags.sampling.resolve();
-    engine =
-        std::make_unique<Engine>(device, model.get(), flags.model.session(), sampling, flags.frame_ms / 2);
+    const double frame_ms = flags.frame_ms > 0 ? flags.frame_ms : device.caps().software ? 33 : 16;
+    engine = std::make_unique<Engine>(device, model.get(), flags.model.session(), sampling, frame_ms / 4);
     state = std::make_unique<State>(*engine);
+    state->piece_bound_ms = frame_ms / 4;
+    state->drawing_bound_ms = frame_ms - frame_ms / 4;
     state->sampling = sampling;
-    state->frame_bound_ms = flags.frame_ms;
     state->n_tokens = flags.n;
     state->ui.folder = flags.folder;
     state->ui.still = flags.headless && !flags.times;
@@ -112,6 +114,13 @@ struct Viewer {
     ImGui::Render();
   }
 
+  void drew(uint64_t ns) {
+    if (ns == 0) return;  // nothing was stamped yet
+    state->drawing_ms = static_cast<double>(ns) / 1e6;
+    state->drawing.add(state->drawing_ms, since_frame.seconds() * 1e3);
+    since_frame = {};
+  }
+
   ImVec4 background() const { return vector_of(state->ui.theme.background); }
 
   // Files that this frame asked for.
@@ -135,6 +144,7 @@ struct Viewer {
   std::unique_ptr<Model> model;
   std::unique_ptr<Engine> engine;
   std::unique_ptr<State> state;
+  Stopwatch since_frame;
 };
 
 struct Context {
@@ -190,17 +200,20 @@ void run_headless(const Flags& flags, const DeviceOptions& options) {
   const auto frame = [&] {
     viewer.build({static_cast<float>(width), static_cast<float>(height)}, target.painter());
     target.draw(*ImGui::GetDrawData(), viewer.background());
-    s.frame_ns = target.painter().gpu_ns(0);
-    s.most_frame_ns = std::max(s.most_frame_ns, s.frame_ns);
+    viewer.drew(target.painter().gpu_ns(0));
     viewer.save([&] { return target.pixels(); });
   };
   play(viewer, flags, frame, [&](const std::string& path) { write_png(path, target.pixels()); });
   if (flags.times) {
-    const PieceTimes& p = s.now->pieces;
-    say("frame: drawing at most {:.2f} ms; {} pieces of maps in {:.2f} ms, {:.2f} by the clock: half of them "
-        "within {:.2f}, 99 of 100 within {:.2f}, all within {:.2f}",
-        static_cast<double>(s.most_frame_ns) / 1e6, p.n, p.all_ms, p.all_clock_ms, p.quantile(0.5),
-        p.quantile(0.99), p.longest_ms);
+    const auto list = [](const PieceTimes& p, const char* what, double bound) {
+      return fmt::format(
+          "{} {} in {:.2f} ms, {:.2f} by the clock: half of them within {:.2f}, 99 of 100 within "
+          "{:.2f}, 999 of 1000 within {:.2f}, all within {:.2f}; {} above {:.2f}",
+          p.n, what, p.all_ms, p.all_clock_ms, p.quantile(0.5), p.quantile(0.99), p.quantile(0.999),
+          p.longest_ms, p.above(bound), bound);
+    };
+    say("{}", list(s.drawing, "frames drawn", s.drawing_bound_ms));
+    say("{}", list(s.now->pieces, "pieces of maps", s.piece_bound_ms));
   }
   require(s.now->error.empty(), s.now->error_kind, "{}", s.now->error);
   check_validation(viewer.device, options);
@@ -238,9 +251,9 @@ void run_window(const Flags& flags, const DeviceOptions& base) {
     }
     viewer.build({0, 0}, window.painter());
     window.draw(*ImGui::GetDrawData(), viewer.background());
-    for (uint32_t i = 0; i < Painter::kFrames; i++)
-      s.frame_ns = std::max(i ? s.frame_ns : 0, window.painter().gpu_ns(i));
-    s.most_frame_ns = std::max(s.most_frame_ns, s.frame_ns);
+    uint64_t ns = 0;
+    for (uint32_t i = 0; i < Painter::kFrames; i++) ns = std::max(ns, window.painter().gpu_ns(i));
+    viewer.drew(ns);
     viewer.save(pixels);
   };
   const float scale = window.content_scale();
@@ -282,8 +295,11 @@ int run(int argc, char** argv) {
       ->capture_default_str();
   group->add_option("--panel", flags.panel, "map, tokens, heads, rotary, bias, cache, time or captures")
       ->capture_default_str();
-  group->add_option("--frame-ms", flags.frame_ms, "device time that a frame may take; half of it is for maps")
-      ->check(in_range(2, 1000))
+  group
+      ->add_option("--frame-ms", flags.frame_ms,
+                   "device time that a frame may take, a quarter of it for maps; 0: 16, or 33 where a "
+                   "processor draws")
+      ->check(in_range(0, 1000))
       ->capture_default_str();
   group->add_flag("--headless", flags.headless, "no window: frames into an image");
   group->add_option("--screenshot", flags.screenshot, "write the last frame to a PNG file, and end");
@@ -301,6 +317,8 @@ int run(int argc, char** argv) {
   }
   require(!flags.headless || !flags.screenshot.empty() || !flags.script.empty(), ErrorKind::usage,
           "--headless: say what to do with --screenshot FILE.png or --script FILE");
+  require(flags.frame_ms == 0 || flags.frame_ms >= 2, ErrorKind::usage,
+          "--frame-ms {}: allowed are 0 and 2 to 1000", flags.frame_ms);
   prepare_folders(flags);
   DeviceOptions options = flags.device.options();
   options.validation = DeviceOptions::from_environment().validation;

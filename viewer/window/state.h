@@ -97,8 +97,9 @@ struct State {
     std::string path = "capture.spindle";
   } captures;
 
-  uint64_t frame_ns = 0, most_frame_ns = 0;  // the window's own drawing, on the device
-  double frame_bound_ms = 12;  // device time that a frame may take: drawing and one piece of a map
+  double drawing_ms = 0;  // of the last frame, on the device
+  PieceTimes drawing;
+  double drawing_bound_ms = 12, piece_bound_ms = 4;  // a frame is drawn, and waits for one piece of a map
 };
 
 // One frame: everything between ImGui::NewFrame and ImGui::Render.

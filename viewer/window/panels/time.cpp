@@ -142,12 +142,12 @@ void draw_time(State& s) {
   ImGui::EndChild();
   ImGui::BeginChild("frame", {right, ui.px(168)}, true);
   heading(ui, "A frame of this window");
-  ImGui::Text("drawing %s ms on the device, at most %s",
-              measured(s, fmt::format("{:.2f}", static_cast<double>(s.frame_ns) / 1e6)).c_str(),
-              measured(s, fmt::format("{:.2f}", static_cast<double>(s.most_frame_ns) / 1e6)).c_str());
+  ImGui::Text("drawing %s ms on the device, at most %s; bound %.0f",
+              measured(s, fmt::format("{:.2f}", s.drawing_ms)).c_str(),
+              measured(s, fmt::format("{:.2f}", s.drawing.longest_ms)).c_str(), s.drawing_bound_ms);
   ImGui::Text("a piece of a map %s ms, at most %s; bound %.0f",
               measured(s, fmt::format("{:.2f}", s.now->map_ms)).c_str(),
-              measured(s, fmt::format("{:.2f}", s.now->pieces.longest_ms)).c_str(), s.frame_bound_ms);
+              measured(s, fmt::format("{:.2f}", s.now->pieces.longest_ms)).c_str(), s.piece_bound_ms);
   bool pinned = !s.now->sources.empty() && !s.now->sources[0].layers.empty();
   if (toggle(ui, "time.pin", "keep what maps need", pinned)) s.engine.pin(pinned);
   tooltip(ui, "Queries and log-sum-exp of each layer. Off, steps are as if there were no viewer.");
