@@ -1,4 +1,4 @@
-// Each invocation converts 8 elements, or a block of 32 of a quantised type, of one head and row: K (z = 0), V
+// Each invocation converts 8 elements, or two blocks of 32 of a quantised type, of one head and row: K (z = 0), V
 // (z = 1) or the second form of K (z = 2), and writes whole words. K is rotated on the way.
 #version 450
 #extension GL_EXT_control_flow_attributes : require
@@ -26,36 +26,48 @@ layout(binding = 5) readonly buffer Rows { Row rows[]; };
 layout(binding = 6) readonly buffer Pages { uint pages[]; };
 layout(binding = 7) readonly buffer Table { vec2 table[]; };  // (cos, sin)
 layout(binding = 8) readonly buffer SecondTable { vec2 second_table[]; };
+layout(binding = 7) readonly buffer Table4 { vec4 table4[]; };
+layout(binding = 8) readonly buffer SecondTable4 { vec4 second_table4[]; };
 layout(push_constant) uniform Push { CacheAppendParameters p; };
 #include "shaders/attention/quantize.glsl"
 
 vec2 rope_entry(uint at) { return gl_WorkGroupID.z == 0 ? table[at] : second_table[at]; }
+vec4 rope_entries(uint at) { return gl_WorkGroupID.z == 0 ? table4[at] : second_table4[at]; }
+#define ROPE_FOURS
 #include "shaders/rope/rope.glsl"
 
 uint angle_at;  // the position that K is rotated by
 
-// Elements 4 i to 4 i + 3 of the head that begins `from` fours into its tensor.
+// x, which is element `own` of the head that begins `from` fours into its tensor.
+float rotate(uint from, uint own, float x) {
+  if (own >= 2 * p.n_pairs) return x;
+  const bool first = p.half_split != 0 ? own < p.n_pairs : own % 2 == 0;
+  const uint step_ = p.half_split != 0 ? p.n_pairs : 1, pair = p.half_split != 0 ? own % p.n_pairs : own / 2;
+  const float other = k[4 * from + (first ? own + step_ : own - step_)];
+  const vec2 turned = rope_turn(first ? vec2(x, other) : vec2(other, x), rope_angle(angle_at, pair, p.n_pairs));
+  return first ? turned.x : turned.y;
+}
+
+// Elements 4 i to 4 i + 3 of that head.
 vec4 load(uint from, uint i) {
   if (gl_WorkGroupID.z == 1) return v4[from + i];
   vec4 x = k4[from + i];
-  if (ROTATION == ROTATION_INTERLEAVED) {
-    if (2 * i < p.n_pairs) x.xy = rope_turn(x.xy, rope_angle(angle_at, 2 * i, p.n_pairs));
-    if (2 * i + 1 < p.n_pairs) x.zw = rope_turn(x.zw, rope_angle(angle_at, 2 * i + 1, p.n_pairs));
+  if (ROTATION == ROTATION_NONE || 2 * i >= p.n_pairs) return x;
+  if (ROTATION == ROTATION_ODD) {
+    [[dont_unroll]] for (uint c = 0; c < 4; c++) x[c] = rotate(from, 4 * i + c, x[c]);
+    return x;
   }
-  if (ROTATION == ROTATION_HALF_SPLIT) {
-    [[unroll]] for (uint c = 0; c < 4; c++) {
-      const uint own = 4 * i + c;
-      if (own < 2 * p.n_pairs) {
-        const bool first = own < p.n_pairs;
-        const uint pair = first ? own : own - p.n_pairs;
-        const float other = k[4 * from + (first ? own + p.n_pairs : pair)];
-        const vec2 turned =
-          rope_turn(first ? vec2(x[c], other) : vec2(other, x[c]), rope_angle(angle_at, pair, p.n_pairs));
-        x[c] = first ? turned.x : turned.y;
-      }
-    }
-  }
-  return x;
+  const bool interleaved = ROTATION == ROTATION_INTERLEAVED;
+  const uint fours = p.n_pairs / 4;  // half split
+  const bool first = i < fours;
+  const uint pair = interleaved ? 2 * i : 4 * (first ? i : i - fours);
+  const RopeAngles angles = rope_angles(angle_at, pair, p.n_pairs, interleaved);
+  vec4 other;  // of the pair, with its sign
+  if (interleaved) other = vec4(-x.y, x.x, -x.w, x.z);
+  else if (first) other = -k4[from + i + fours];
+  else other = k4[from + i - fours];
+  precise const vec4 turned = x * angles.cosine + other * angles.sine;
+  return turned;
 }
 
 void put(uint to, uint word) {
@@ -70,11 +82,6 @@ void put4(uint to, uvec4 words) {
   else second_k_cache4[to] = words;
 }
 
-void load_block(uint from, uint block, out vec4 values[8]) {
-  const uint fours = (gl_WorkGroupID.z == 1 ? p.value_dim : p.head_dim) / 4;
-  [[unroll]] for (uint i = 0; i < 8; i++) values[i] = block * 8 + i < fours ? load(from, block * 8 + i) : vec4(0);
-}
-
 uvec4 to_f16(vec4 a, vec4 b) {
   return uvec4(pack_f16(a.x, a.y), pack_f16(a.z, a.w), pack_f16(b.x, b.y), pack_f16(b.z, b.w));
 }
@@ -82,7 +89,9 @@ uvec4 to_f16(vec4 a, vec4 b) {
 void main() {
   const uint type = gl_WorkGroupID.z == 1 ? V_TYPE : K_TYPE, dim = gl_WorkGroupID.z == 1 ? p.value_dim : p.head_dim;
   const bool blocks = type == 2 || type == 3, q8 = type == 3;
-  const uint chunks = dim / 8, units = blocks ? (dim + 31) / 32 : chunks, row_units = p.n_kv_heads * units;
+  const uint chunks = dim / 8, n_blocks = (dim + 31) / 32;
+  const uint units = blocks ? (n_blocks + 1) / 2 : chunks;  // of a head; two blocks share the word of their scales
+  const uint row_units = p.n_kv_heads * units;
   const uint row = gl_GlobalInvocationID.x / row_units, in_row = gl_GlobalInvocationID.x % row_units;
   if (row >= p.n_rows || rows[row].in_use == 0) return;
   const uint position = rows[row].position;
@@ -95,30 +104,27 @@ void main() {
   const uint head = in_row / units, unit = in_row % units;
   const uint token = head * p.page_tokens + position % p.page_tokens, tokens = p.n_kv_heads * p.page_tokens;
   const uint from = 2 * (row * p.n_kv_heads + head) * chunks;
-  if (!blocks) {
+  const uint words = q8 ? 8 : 4, page_at = page * tokens * (n_blocks * words + units);  // of blocks
+  const uint n_own = blocks ? 2 : 1, fours = blocks ? 8 : 2;
+  uint scales = 0;
+  [[dont_unroll]] for (uint b = 0; b < n_own; b++) {
+    const uint block = n_own * unit + b;
+    if (blocks && block >= n_blocks) break;
+    vec4 values[8];
+    [[unroll]] for (uint i = 0; i < 8; i++)
+      values[i] = i < fours && block * fours + i < dim / 4 ? load(from, block * fours + i) : vec4(0);
     const uint to = (page * tokens + token) * chunks + unit;
     if (type == 1) {
-      put4(to, to_f16(load(from, 2 * unit), load(from, 2 * unit + 1)));
+      put4(to, to_f16(values[0], values[1]));
+    } else if (!blocks) {
+      put4(2 * to, floatBitsToUint(values[0]));
+      put4(2 * to + 1, floatBitsToUint(values[1]));
     } else {
-      put4(2 * to, floatBitsToUint(load(from, 2 * unit)));
-      put4(2 * to + 1, floatBitsToUint(load(from, 2 * unit + 1)));
+      uint codes[8];
+      scales |= quantize(q8, values, codes) << (b * 16);
+      [[unroll]] for (uint i = 0; i < 8; i++)
+        if (i < words) put(page_at + (token * n_blocks + block) * words + i, codes[i]);
     }
-    return;
   }
-  const uint words = q8 ? 8 : 4, row_scales = (units + 1) / 2;
-  const uint page_at = page * tokens * (units * words + row_scales), to = page_at + (token * units + unit) * words;
-  vec4 values[8];
-  load_block(from, unit, values);
-  // The even block of a pair writes the word with both scales, so that no two invocations share a word.
-  uint codes[8];
-  const uint scale = quantize(q8, values, codes);
-  [[unroll]] for (uint i = 0; i < 8; i++)
-    if (i < words) put(to + i, codes[i]);
-  if (unit % 2 != 0) return;
-  uint pair = scale;
-  if (unit + 1 < units) {
-    load_block(from, unit + 1, values);
-    pair |= scale_of(q8, values) << 16;
-  }
-  put(page_at + tokens * units * words + token * row_scales + unit / 2, pair);
+  if (blocks) put(page_at + tokens * n_blocks * words + token * units + unit, scales);
 }

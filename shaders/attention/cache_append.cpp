@@ -31,6 +31,7 @@ void cache_append(Stream& stream, std::span<const CacheSegment> segments, const 
   assert(!shape.ring_pages || (segments.size() == 1 && pages.cols == shape.ring_first + shape.ring_pages));
   const size_t n_forms = rotation.forms.size();
   assert(n_forms <= 2 && rotation.n_rot % 2 == 0 && rotation.n_rot <= shape.head_dim);
+  const bool half_split = rotation.layout == RopeLayout::half_split;
   CacheAppendParameters p{k.rows,
                           shape.n_kv_heads,
                           shape.head_dim,
@@ -42,6 +43,7 @@ void cache_append(Stream& stream, std::span<const CacheSegment> segments, const 
                           0,
                           0,
                           rotation.n_rot / 2,
+                          half_split,
                           {},
                           {1, 1},
                           {},
@@ -55,10 +57,11 @@ void cache_append(Stream& stream, std::span<const CacheSegment> segments, const 
   }
   const KernelSpec spec = kernel(stream.caps(), shape.k_type, shape.v_type,
                                  n_forms == 0                                 ? ROTATION_NONE
-                                 : rotation.layout == RopeLayout::interleaved ? ROTATION_INTERLEAVED
-                                                                              : ROTATION_HALF_SPLIT);
+                                 : rotation.n_rot % (half_split ? 8 : 4) != 0 ? ROTATION_ODD
+                                 : half_split                                 ? ROTATION_HALF_SPLIT
+                                                                              : ROTATION_INTERLEAVED);
   const auto units = [&](DType type, uint32_t dim) {
-    return k.rows * shape.n_kv_heads * (in_blocks(type) ? ceil_div(dim, 32u) : dim / 8);
+    return k.rows * shape.n_kv_heads * (in_blocks(type) ? ceil_div(dim, 64u) : dim / 8);
   };
   const uint32_t groups = ceil_div(
       std::max(units(shape.k_type, shape.head_dim), units(shape.v_type, shape.v_dim())), spec.constants[0]);
@@ -84,7 +87,7 @@ void cache_append(Stream& stream, std::span<const CacheSegment> segments, const 
 std::vector<KernelSpec> cache_append_kernels(const Caps& caps) {
   std::vector<KernelSpec> list;
   for (DType type : kCacheTypes)
-    for (uint32_t rotation : {ROTATION_NONE, ROTATION_INTERLEAVED, ROTATION_HALF_SPLIT})
+    for (uint32_t rotation : {ROTATION_NONE, ROTATION_INTERLEAVED, ROTATION_HALF_SPLIT, ROTATION_ODD})
       list.push_back(kernel(caps, type, type, rotation));
   return list;
 }

@@ -5,6 +5,7 @@
 #define ROTATION_NONE 0
 #define ROTATION_INTERLEAVED 1
 #define ROTATION_HALF_SPLIT 2
+#define ROTATION_ODD 3  // either, where what is rotated are not whole fours
 #ifdef __cplusplus
 #include <span>
 
@@ -19,6 +20,7 @@ struct CacheAppendParameters {
   uint ring_first, ring_pages;
   uint first_position, end_position;             // rows outside this band belong to another segment
   uint n_pairs;                                  // rotated pairs of a head
+  uint half_split;                               // pair t is (t, t + n_pairs), else (2t, 2t + 1)
   uint modulo[2], divide[2], offset[2], cap[2];  // RopeForm of each form of K
 };
 

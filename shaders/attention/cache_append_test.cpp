@@ -187,7 +187,7 @@ TEST_CASE("cache_append rotates keys to the bits of rope, for every type, layout
   }
   const uint32_t n_positions = static_cast<uint32_t>(pages.size()) * page_tokens;
   for (uint32_t dim : quick() ? std::vector<uint32_t>{40, 64} : std::vector<uint32_t>{8, 40, 64, 96, 128})
-    for (uint32_t n_rot : {dim, dim / 2})
+    for (uint32_t n_rot : {dim, dim / 2, dim - 2})
       for (RopeLayout layout : {RopeLayout::interleaved, RopeLayout::half_split})
         for (DType type : kCacheTypes) {
           const CacheShape shape{heads, dim, page_tokens, type, DType::f32};

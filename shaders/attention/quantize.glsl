@@ -53,12 +53,6 @@ float step_of(bool q8, vec4 values[8], out bool invalid) {
   return (floatBitsToUint(largest) >> 31) != 0 ? size / 8 : -size / 8;
 }
 
-uint scale_of(bool q8, vec4 values[8]) {
-  bool invalid;
-  const float d = step_of(q8, values, invalid);
-  return invalid ? 0x7e00u : f16_from_f32(d);
-}
-
 uint quantize(bool q8, vec4 values[8], out uint codes[8]) {
   bool invalid;
   const float d = step_of(q8, values, invalid);
