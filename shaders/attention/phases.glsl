@@ -7,7 +7,8 @@ AttentionRange tile_range(uint pass, uint low, uint high) {
   return range;
 }
 
-// by_chunk: the rows in one chunk only.
+// by_chunk: the rows in one chunk only. The one place that calls it is a loop, whose rounds constants say where they can:
+// each call is a copy of all that follows.
 void tile_pass(uint pass, uint rule, uint low, uint high, bool by_chunk) {
   const AttentionRange tile = tile_range(pass, low, high);
   const uint lowest = max(tile.from, p.begin), to = min(tile.to, p.end);
@@ -39,11 +40,7 @@ void tile_pass(uint pass, uint rule, uint low, uint high, bool by_chunk) {
 void prefill_pass(uint pass, uint low, uint high) {
   const uint rule = has(ATTENTION_RANGES) ? p.passes[pass].rule : 0;
   key_form = N_KEY_FORMS > 1 ? rule >> 10 & 1 : 0;
-  if (!has(ATTENTION_BY_HEAD)) {
-    tile_pass(pass, rule, low, high, false);
-    return;
-  }
-  const bool by_chunk = pass_by_chunk(rule);
+  const bool by_chunk = has(ATTENTION_BY_HEAD) && pass_by_chunk(rule);
   const uint chunk = by_chunk ? p.passes[pass].from : 1, end_chunk = by_chunk ? high / chunk + 1 : 1;
   for (uint c = by_chunk ? low / chunk : 0; c < end_chunk; c++)
     tile_pass(pass, rule, by_chunk ? max(low, c * chunk) : low, by_chunk ? min(high, c * chunk + chunk - 1) : high, by_chunk);
@@ -73,9 +70,7 @@ void prefill(uint cluster) {
   }
   load_heads();
   load_states(carried);
-  if (N_PASSES == 1) prefill_pass(0, low, high);
-  else
-    for (uint pass = begin_pass; pass < end_pass; pass++) prefill_pass(pass, low, high);
+  for (uint pass = begin_pass; pass < end_pass; pass++) prefill_pass(pass, low, high);
   store_rows(finished);
 }
 
