@@ -24,10 +24,12 @@ constexpr Feature kFeatures[] = {
     {"coopmat2", &Caps::coopmat2},
     {"timestamps", &Caps::timestamps},
     {"memory_budget", &Caps::memory_budget},
+    {"unroll", &Caps::unroll},
 };
 
 // Those that are used where they pay.
-constexpr Feature kPreferences[] = {{"dot", &Caps::dot_accelerated}, {"coopmat", &Caps::coopmat_pays}};
+constexpr Feature kPreferences[] = {
+    {"dot", &Caps::dot_accelerated}, {"coopmat", &Caps::coopmat_pays}, {"unroll", &Caps::unroll}};
 
 std::string variable(const char* name) {
   const char* value = std::getenv(name);

@@ -44,6 +44,7 @@ struct Caps {
   bool has_memory = true;  // false on null devices: pipelines compile, nothing can be allocated
   bool software = false;   // a CPU pretending to be a GPU
   bool gathers = false;    // ... whose lanes load with one instruction, not one after the other
+  bool unroll = false;     // programs that ask for it are unrolled before the driver compiles them
   std::map<std::string, std::vector<uint32_t>> tuning;  // see tuning.h
 };
 

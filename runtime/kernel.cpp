@@ -6,6 +6,7 @@
 
 #include "runtime/device.h"
 #include "runtime/handles.h"
+#include "runtime/specialize.h"
 
 namespace spindle {
 
@@ -37,14 +38,19 @@ Kernel::Kernel(Device& device, const KernelSpec& spec)
     layout.pPushConstantRanges = &push;
     vk(vkCreatePipelineLayout(vkd, &layout, nullptr, &layout_), "vkCreatePipelineLayout");
 
+    std::span<const uint32_t> code = spec.program->code;
+    const std::vector<uint32_t> specialized =
+        device.caps().unroll && spec.program->unroll ? specialize(spec) : std::vector<uint32_t>{};
+    if (!specialized.empty()) code = specialized;
     VkShaderModuleCreateInfo module_info{VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO};
-    module_info.codeSize = spec.program->code.size_bytes();
-    module_info.pCode = spec.program->code.data();
+    module_info.codeSize = code.size_bytes();
+    module_info.pCode = code.data();
     VkShaderModule module = VK_NULL_HANDLE;
     vk(vkCreateShaderModule(vkd, &module_info, nullptr, &module), "vkCreateShaderModule");
 
     std::vector<VkSpecializationMapEntry> entries;
-    for (uint32_t id : reflection_.constant_ids) entries.push_back({id, id * 4, 4});
+    if (specialized.empty())
+      for (uint32_t id : reflection_.constant_ids) entries.push_back({id, id * 4, 4});
     const VkSpecializationInfo constants{static_cast<uint32_t>(entries.size()), entries.data(),
                                          spec.constants.size() * 4, spec.constants.data()};
     VkPipelineShaderStageRequiredSubgroupSizeCreateInfo size{

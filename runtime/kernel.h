@@ -18,6 +18,7 @@ class Device;
 struct Program {
   const char* name;
   std::span<const uint32_t> code;
+  bool unroll = false;  // marked loops are unrolled for a compiler that does not (specialize.h)
 };
 
 // A program with its specialization constants (ids 0, 1, 2, ... in order; all of them).

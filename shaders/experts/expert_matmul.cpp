@@ -20,8 +20,8 @@ constexpr uint32_t kDotCode[] =
 constexpr uint32_t kDotSubgroupCode[] =
 #include "shaders/experts/expert_matmul_dot_subgroup.comp.inc"
     ;
-constexpr Program kPlain{"expert_matmul", kCode}, kSubgroup{"expert_matmul", kSubgroupCode},
-    kDot{"expert_matmul_dot", kDotCode}, kDotSubgroup{"expert_matmul_dot", kDotSubgroupCode};
+constexpr Program kPlain{"expert_matmul", kCode, true}, kSubgroup{"expert_matmul", kSubgroupCode, true},
+    kDot{"expert_matmul_dot", kDotCode, true}, kDotSubgroup{"expert_matmul_dot", kDotSubgroupCode, true};
 constexpr MatmulPrograms kPrograms{&kPlain, &kSubgroup, &kDot, &kDotSubgroup};
 
 }  // namespace

@@ -23,8 +23,8 @@ constexpr uint32_t kDotCode[] =
 constexpr uint32_t kDotSubgroupCode[] =
 #include "shaders/matmul/matmul_dot_subgroup.comp.inc"
     ;
-constexpr Program kPlain{"matmul", kCode}, kSubgroup{"matmul", kSubgroupCode}, kDot{"matmul_dot", kDotCode},
-    kDotSubgroup{"matmul_dot", kDotSubgroupCode};
+constexpr Program kPlain{"matmul", kCode, true}, kSubgroup{"matmul", kSubgroupCode, true},
+    kDot{"matmul_dot", kDotCode, true}, kDotSubgroup{"matmul_dot", kDotSubgroupCode, true};
 constexpr MatmulPrograms kPrograms{&kPlain, &kSubgroup, &kDot, &kDotSubgroup};
 
 // Whose blocks have one scale; the others' halves have one each.

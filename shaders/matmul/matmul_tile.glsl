@@ -77,8 +77,7 @@ void write_sums(uint first_row, uint first_output) {
   [[unroll]] for (uint r = 0; r < TM; r++)
     [[unroll]] for (uint t = 0; t < TN; t++) {
       const uint output_ = first_output + t * LANES, row = first_row + r;
-      if (!output_exists(output_) || !row_exists(row)) continue;
-      if (BIAS) sums[r * TN + t] += bias[bias_at(output_)];
-      write_output(row, output_, sums[r * TN + t]);
+      if (output_exists(output_) && row_exists(row))
+        write_output(row, output_, BIAS ? sums[r * TN + t] + bias[bias_at(output_)] : sums[r * TN + t]);
     }
 }
