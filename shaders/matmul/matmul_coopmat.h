@@ -6,8 +6,12 @@
 
 namespace spindle {
 
-// Whether the kernels are in this program: glslc knew GL_KHR_cooperative_matrix.
+// Whether the kernels are in this program: glslc knew GL_KHR_cooperative_matrix, and
+// GL_NV_cooperative_matrix2.
 bool coopmat_built();
+bool coopmat2_built();
+// Whether what is computed by cooperative matrices takes the kernels of the second extension.
+bool uses_coopmat2(const Caps& caps);
 // Types that are multiplied so where it pays: all but f32.
 bool matmul_uses_coopmat(const Caps& caps, Phase phase, DType type);
 // ... and whether this weight is, whose values must not exceed f16's.
