@@ -17,7 +17,9 @@ layout(binding = 7) buffer SumFloats { float sum_floats[]; };
 shared uvec4 row_keys[kClusters];
 shared uvec2 row_terms[kClusters];
 
-PRODUCTS largest, total;  // of a row in every column: m and l of rows.glsl
+// m and l of rows.glsl, in every column of a row. A reduction may add in another order for each column: the totals of the
+// first one are the row's, so that its bits are the same with states between dispatches and without.
+PRODUCTS largest, total;
 uint block_first;         // key of the block
 
 // Functions of elements: (row of the matrix, its column, element, ...). They may be called more than once for one.

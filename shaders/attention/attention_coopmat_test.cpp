@@ -127,6 +127,9 @@ TEST_CASE("attention by cooperative matrices has the same bits for any tile that
   AttentionWorld w(stream, 4, 2, 64, DType::f16, {200});
   w.lay_out(64, {});
   const Result whole = w.prefill(0, 200);
+  w.lay_out(16, {48, 32});  // with states between dispatches
+  CHECK(same(whole, w.prefill(0, 200)));
+  CHECK(same(whole, w.prefill(0, 37)));
   for (uint32_t shared : {16384u, 12288u}) {
     Device other(device->options());
     const_cast<Caps&>(other.caps()).shared_memory_bytes = shared;

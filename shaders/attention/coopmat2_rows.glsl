@@ -31,6 +31,7 @@ void load_states(bool carried) {
   [[unroll]] for (uint i = 0; i < TV; i++) coopMatPerElementNV(outputs[i], outputs[i], carried_sum, column_of(i));
 }
 
+float of_first_column(const in uint row, const in uint column, const in float x) { return column == 0 ? x : 0; }
 float write_state(const in uint row, const in uint column, const in float m_, const in float l_) {
   if (writes_state(column) && exists(relative(row))) states[p.first_state + state_row(relative(row))] = vec2(m_, l_);
   return m_;
@@ -62,7 +63,8 @@ void store_rows(bool finished) {
   }
   if ((p.flags & ATTENTION_WRITE_LSE) != 0) coopMatPerElementNV(largest, largest, write_lse, total);
   SUMS m_, l_;
+  coopMatPerElementNV(total, total, of_first_column);
   coopMatReduceNV(m_, largest, gl_CooperativeMatrixReduceRowNV, larger);
-  coopMatReduceNV(l_, total, gl_CooperativeMatrixReduceRowNV, larger);
+  coopMatReduceNV(l_, total, gl_CooperativeMatrixReduceRowNV, sum_of);
   [[unroll]] for (uint i = 0; i < TV; i++) coopMatPerElementNV(outputs[i], outputs[i], write_output, m_, l_, column_of(i));
 }
