@@ -92,7 +92,7 @@ void DeviceFlags::add(CLI::App& command) {
       ->envname("SPINDLE_PRECISION");
   group->add_option("--disable", disable, "do without features: storage16, fp16, dot, subgroup, ..., all")
       ->envname("SPINDLE_DISABLE");
-  group->add_option("--prefer", prefer, "use also where it is slower: dot, coopmat")
+  group->add_option("--prefer", prefer, "use also where it may be slower: dot, coopmat, coopmat2, unroll")
       ->envname("SPINDLE_PREFER");
   group->add_option("--limit-binding", limit_binding, "lower the size of a binding, bytes")
       ->envname("SPINDLE_LIMIT_BINDING");

@@ -35,10 +35,12 @@ std::vector<std::string> fast_paths(const Caps& c) {
   if (c.software && c.subgroup) list.push_back("matrix products hand rows round a subgroup");
   const bool coopmat = matmul_uses_coopmat(c, Phase::prefill, DType::f16);
   if (coopmat)
-    list.push_back(fmt::format("prompts by cooperative matrices of {} x {} x {}, with weights other than f32",
-                               c.coopmat_m, c.coopmat_n, c.coopmat_k));
+    list.push_back(fmt::format(
+        "prompts by cooperative matrices of {} x {} x {}, with weights other than f32{}", c.coopmat_m,
+        c.coopmat_n, c.coopmat_k, uses_coopmat2(c) ? ", by the second extension" : ""));
   if (attention_uses_coopmat(c, Phase::prefill, {8, 128, 64, DType::f16, DType::f16}, {32, 1}))
-    list.push_back("attention of prompts by cooperative matrices, with caches other than f32");
+    list.push_back(fmt::format("attention of prompts by cooperative matrices, with caches other than f32{}",
+                               uses_coopmat2(c) ? ", by the second extension" : ""));
   if (!coopmat && matmul_uses_dot(c, Phase::prefill, DType::q8_0, 4096))
     list.push_back("prompts by integer dot products, with quantised weights");
   if (matmul_uses_dot(c, Phase::decode, DType::q4_0, 4096))
@@ -57,7 +59,10 @@ std::string warning(const DeviceInfo& d) {
 std::string unused_coopmat(const Caps& c) {
   if (!c.coopmat) return "";
   if (!coopmat_built()) return "cooperative matrices: the glslc of this build did not know them";
-  return c.coopmat_pays ? "" : "cooperative matrices: emulated here; --prefer coopmat uses them";
+  if (!c.coopmat_pays) return "cooperative matrices: emulated here; --prefer coopmat or coopmat2 uses them";
+  if (!c.coopmat2 || uses_coopmat2(c)) return "";
+  return coopmat2_built() ? "coopmat2: not measured on any GPU yet; --prefer coopmat2 uses it"
+                          : "coopmat2: the glslc of this build did not know it";
 }
 
 double gib(uint64_t bytes) { return static_cast<double>(bytes) / (1 << 30); }
@@ -86,6 +91,9 @@ nlohmann::json to_json(const DeviceInfo& d, bool chosen) {
   j["fast_paths"] = fast_paths(c);
   if (c.coopmat)
     j["coopmat"] = {{"m", c.coopmat_m}, {"n", c.coopmat_n}, {"k", c.coopmat_k}, {"built", coopmat_built()}};
+  if (c.coopmat2)
+    j["coopmat2"] = {
+        {"m", c.coopmat2_m}, {"n", c.coopmat2_n}, {"k", c.coopmat2_k}, {"built", coopmat2_built()}};
   for (const auto& [name, there] : features(c)) j["features"][name] = there;
   return j;
 }

@@ -6,8 +6,11 @@
 #include <algorithm>
 #include <array>
 #include <set>
+#include <thread>
+#include <tuple>
 
 #include "runtime/error.h"
+#include "shaders/matmul/matmul.h"
 
 namespace spindle {
 namespace {
@@ -89,7 +92,9 @@ class Weights::Plan {
     const Range rows{linear.first_row, linear.all_rows};
     matrix(prefix + linear.name + ".weight", n, k, to.weight, rows);
     const std::string bias = prefix + linear.name + ".bias";
-    if (takes(linear.bias, bias)) vector(bias, n, 1, to.bias, rows);
+    const bool biased = takes(linear.bias, bias);
+    if (biased) vector(bias, n, 1, to.bias, rows);
+    products.insert({items_[items_.size() - (biased ? 2 : 1)].type, k, biased});
   }
   // Projections of the same rows: those of one type are one matrix, as far as groups of outputs and bindings
   // allow.
@@ -145,6 +150,7 @@ class Weights::Plan {
 
   std::vector<WeightShape> matrices;
   std::vector<uint32_t> vectors;
+  std::set<std::tuple<DType, uint32_t, bool>> products;  // type, inputs, bias
 
  private:
   bool takes(Bias bias, const std::string& name) const {
@@ -255,6 +261,17 @@ Weights::Weights(Stream& stream, const Gguf& file, const Config& c, const Archit
           file.file(), static_cast<double>(needed) / (1 << 30), static_cast<double>(free) / (1 << 30),
           stream.device().info().name);
   store_ = WeightStore(stream.device(), plan.matrices, plan.vectors);
+
+  // Pipelines are built while weights are read. What goes wrong is said where they are used.
+  std::vector<KernelSpec> kernels;
+  for (const auto& [type, k, bias] : plan.products)
+    for (KernelSpec& spec : matmul_kernels(caps, type, k, bias)) kernels.push_back(std::move(spec));
+  const std::jthread builder([&] {
+    try {
+      stream.device().compile(std::move(kernels));
+    } catch (...) {
+    }
+  });
 
   uint64_t all = 0, done = 0;
   for (const Item& item : plan.items())

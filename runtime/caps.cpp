@@ -4,6 +4,7 @@
 #include <cstdlib>
 
 #include "runtime/error.h"
+#include "runtime/specialize.h"
 
 namespace spindle {
 namespace {
@@ -28,8 +29,10 @@ constexpr Feature kFeatures[] = {
 };
 
 // Those that are used where they pay.
-constexpr Feature kPreferences[] = {
-    {"dot", &Caps::dot_accelerated}, {"coopmat", &Caps::coopmat_pays}, {"unroll", &Caps::unroll}};
+constexpr Feature kPreferences[] = {{"dot", &Caps::dot_accelerated},
+                                    {"coopmat", &Caps::coopmat_pays},
+                                    {"coopmat2", &Caps::coopmat2_pays},
+                                    {"unroll", &Caps::unroll}};
 
 std::string variable(const char* name) {
   const char* value = std::getenv(name);
@@ -79,7 +82,9 @@ void apply(Caps& caps, const DeviceOptions& options) {
     bool found = false;
     for (const Feature& f : kPreferences)
       if (name == f.name) caps.*f.field = found = true;
-    require(found, ErrorKind::usage, "--prefer {}: no such fast path; there are: dot, coopmat", name);
+    std::string list;
+    for (const Feature& f : kPreferences) list += std::string(list.empty() ? "" : ", ") + f.name;
+    require(found, ErrorKind::usage, "--prefer {}: no such fast path; there are: {}", name, list);
   }
   if (!caps.subgroup) caps.subgroup_control = false;
   if (options.limit_binding) caps.max_binding_bytes = std::min(caps.max_binding_bytes, options.limit_binding);
@@ -88,7 +93,10 @@ void apply(Caps& caps, const DeviceOptions& options) {
   if (options.precision_f32) caps.fp16 = caps.dot = caps.coopmat = caps.coopmat2 = false;
   if (!caps.dot) caps.dot_accelerated = caps.dot_mixed = false;
   caps.coopmat &= caps.fp16 && caps.known_subgroups();  // what its kernels need beside
-  caps.coopmat_pays &= caps.coopmat;
+  caps.unroll &= specialize_built();
+  caps.coopmat2 &= caps.coopmat;
+  caps.coopmat2_pays &= caps.coopmat2;
+  caps.coopmat_pays = caps.coopmat && (caps.coopmat_pays || caps.coopmat2_pays);
 }
 
 DeviceOptions DeviceOptions::from_environment() {

@@ -22,7 +22,8 @@ struct Caps {
   bool subgroup_control = false;  // a required subgroup size, full subgroups
   bool coopmat = false;           // VK_KHR_cooperative_matrix, f16 times f16 added in f32, by known subgroups
   bool coopmat_pays = false;      // coopmat by circuits made for it, not emulated
-  bool coopmat2 = false;          // VK_NV_cooperative_matrix2
+  bool coopmat2 = false;          // VK_NV_cooperative_matrix2 beside coopmat: what is used of it
+  bool coopmat2_pays = false;     // only where somebody prefers it: no GPU has been measured yet
   bool timestamps = false;
   bool memory_budget = false;          // VK_EXT_memory_budget
   bool executable_properties = false;  // registers and spills of a compiled pipeline
@@ -32,6 +33,8 @@ struct Caps {
 
   uint32_t subgroup_size = 1, min_subgroup_size = 1, max_subgroup_size = 1;
   uint32_t coopmat_m = 0, coopmat_n = 0, coopmat_k = 0;  // of coopmat: [m, k] times [k, n]
+  // Of coopmat2: matrices may have any multiples of these, up to the most; 0: those of coopmat alone.
+  uint32_t coopmat2_m = 0, coopmat2_n = 0, coopmat2_k = 0, coopmat2_most = 0;
   uint32_t max_workgroup_invocations = 128;
   uint32_t max_workgroup_count[3] = {65535, 65535, 65535};
   uint32_t shared_memory_bytes = 16384;
@@ -52,7 +55,7 @@ struct Caps {
 struct DeviceOptions {
   std::string device;             // number or part of a name; empty: the best one
   std::set<std::string> disable;  // names of Caps' features, as feature_names() lists them
-  std::set<std::string> prefer;   // dot, coopmat: used also where something else is faster
+  std::set<std::string> prefer;   // dot, coopmat, coopmat2: used also where something else is faster
   uint64_t limit_binding = 0;     // bytes; 0: the device's own limit
   uint64_t limit_allocation = 0;  // bytes
   double limit_cost = 0;          // cost units of one submit; 0: measured

@@ -1,5 +1,5 @@
-// VK_KHR_cooperative_matrix: the part of it that is used, in our own words, since headers before 1.3.255 lack
-// it.
+// VK_KHR_cooperative_matrix and VK_NV_cooperative_matrix2: the parts of them that are used, in our own words,
+// since headers before 1.3.255 lack the first and later ones still the second.
 #ifndef SPINDLE_RUNTIME_COOPERATIVE_MATRIX_H
 #define SPINDLE_RUNTIME_COOPERATIVE_MATRIX_H
 #include "runtime/caps.h"
@@ -17,8 +17,26 @@ struct CooperativeMatrixFeatures {
   VkBool32 cooperativeMatrixRobustBufferAccess = VK_FALSE;
 };
 
-// Whether shaders can use the extension, which the device must have, and the shape of their matrices: of
-// those that multiply f16 and add in f32 the largest that tiles divide by. All of it into caps.
+// Used are matrices of other sizes than coopmat's, reductions over rows, conversion of sums to factors, and
+// functions of each element.
+inline constexpr const char* kCooperativeMatrix2Extension = "VK_NV_cooperative_matrix2";
+
+// VkPhysicalDeviceCooperativeMatrix2FeaturesNV
+struct CooperativeMatrix2Features {
+  VkStructureType sType = static_cast<VkStructureType>(1000593000);
+  void* pNext = nullptr;
+  VkBool32 cooperativeMatrixWorkgroupScope = VK_FALSE;
+  VkBool32 cooperativeMatrixFlexibleDimensions = VK_FALSE;
+  VkBool32 cooperativeMatrixReductions = VK_FALSE;
+  VkBool32 cooperativeMatrixConversions = VK_FALSE;
+  VkBool32 cooperativeMatrixPerElementOperations = VK_FALSE;
+  VkBool32 cooperativeMatrixTensorAddressing = VK_FALSE;
+  VkBool32 cooperativeMatrixBlockLoads = VK_FALSE;
+};
+
+// Whether shaders can use the extensions, caps.coopmat and caps.coopmat2, which the device must have then,
+// and the shape of their matrices: of those that multiply f16 and add in f32 the largest that tiles divide
+// by, and the finest steps of flexible ones. All of it into caps.
 void read_cooperative_matrices(VkInstance instance, VkPhysicalDevice device, Caps& caps);
 
 }  // namespace spindle

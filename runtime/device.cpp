@@ -62,6 +62,18 @@ Device::Device(const DeviceOptions& options)
     link(cooperative_matrix);
     extensions.push_back(kCooperativeMatrixExtension);
   }
+  CooperativeMatrix2Features cooperative_matrix2;
+  VkPhysicalDeviceMaintenance4Features maintenance4{VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MAINTENANCE_4_FEATURES};
+  if (caps.coopmat2) {
+    cooperative_matrix2.cooperativeMatrixFlexibleDimensions = VK_TRUE;
+    cooperative_matrix2.cooperativeMatrixReductions = VK_TRUE;
+    cooperative_matrix2.cooperativeMatrixConversions = VK_TRUE;
+    cooperative_matrix2.cooperativeMatrixPerElementOperations = VK_TRUE;
+    link(cooperative_matrix2);
+    extensions.push_back(kCooperativeMatrix2Extension);
+    maintenance4.maintenance4 = VK_TRUE;  // always there in 1.3: SPIR-V 1.6 has LocalSizeId
+    link(maintenance4);
+  }
   VkPhysicalDeviceSubgroupSizeControlFeatures size_control{
       VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES};
   if (caps.subgroup_control) {

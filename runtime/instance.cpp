@@ -124,7 +124,7 @@ void read_features(VkPhysicalDevice device, const std::set<std::string>& extensi
   caps.subgroup_control = size_control.subgroupSizeControl && size_control.computeFullSubgroups &&
                           (v13 || extensions.count("VK_EXT_subgroup_size_control"));
   caps.coopmat = extensions.count(kCooperativeMatrixExtension);
-  caps.coopmat2 = extensions.count("VK_NV_cooperative_matrix2");
+  caps.coopmat2 = v13 && extensions.count(kCooperativeMatrix2Extension);  // its shaders are SPIR-V 1.6
   caps.memory_budget = extensions.count("VK_EXT_memory_budget");
   caps.executable_properties =
       executable.pipelineExecutableInfo && extensions.count("VK_KHR_pipeline_executable_properties");
@@ -344,7 +344,7 @@ Instance::Instance(const DeviceOptions& options)
       read_properties(physical, info);
       read_features(physical, extensions_of(physical), v13, info.caps);
       if (info.caps.coopmat) read_cooperative_matrices(handles_->instance, physical, info.caps);
-      info.caps.coopmat_pays = info.caps.coopmat && !info.caps.software;
+      info.caps.coopmat_pays = !info.caps.software;
       read_memory(physical, info);
       if (find_queue_family(physical, info.caps.timestamps) < 0) info.unusable = "has no compute queue";
       if (!info.caps.has_memory && !options.allow_null)

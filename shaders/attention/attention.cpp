@@ -332,8 +332,7 @@ std::vector<KernelSpec> attention_kernels(const Caps& caps, const CacheShape& ca
   for (Phase phase : {Phase::prefill, Phase::decode})
     list.push_back(attention_kernel(caps, choose_attention(caps, phase, cache, shape), cache, shape));
   list.push_back(attention_merge_kernel(caps, shape));
-  if (const auto v = find_coopmat_attention(caps, cache, shape))
-    list.push_back(attention_kernel(caps, *v, cache, shape));
+  for (const KernelSpec& spec : attention_coopmat_kernels(caps, cache, shape)) list.push_back(spec);
   return list;
 }
 

@@ -14,11 +14,15 @@ namespace spindle {
 bool attention_uses_coopmat(const Caps& caps, Phase phase, const CacheShape& cache,
                             const AttentionShape& shape);
 
-// The variant where the kernel can run at all.
+// The variant where a kernel can run at all: that of the second extension where uses_coopmat2() says so and
+// its tile fits, else that of the first.
 std::optional<AttentionVariant> find_coopmat_attention(const Caps& caps, const CacheShape& cache,
                                                        const AttentionShape& shape);
 KernelSpec attention_coopmat_kernel(const Caps& caps, const AttentionVariant& v, const CacheShape& cache,
                                     const AttentionShape& shape);
+// Those of both extensions.
+std::vector<KernelSpec> attention_coopmat_kernels(const Caps& caps, const CacheShape& cache,
+                                                  const AttentionShape& shape);
 
 }  // namespace spindle
 #endif

@@ -1,27 +1,17 @@
-// Attention by cooperative matrices: against its reference in f32, and the same bits for every tile; what is
-// not finite; and the switches. Beside it, every test of attention's runs by them with --prefer coopmat.
+// Attention by cooperative matrices of either extension: against its reference in f32, and the same bits for
+// every tile; what is not finite; and the switches. Beside it, every test of attention's runs by them with
+// --prefer coopmat or coopmat2.
 #include "shaders/attention/attention_coopmat.h"
 
 #include <cstring>
 
 #include "shaders/attention/attention_test.h"
-#include "shaders/matmul/matmul_coopmat.h"
+#include "shaders/matmul/coopmat_test.h"
 
 using namespace spindle;
 using namespace spindle::test;
 
 namespace {
-
-// A device that prefers them, or nothing.
-std::unique_ptr<Device> preferring() {
-  DeviceOptions options = DeviceOptions::from_environment();
-  options.prefer.insert("coopmat");
-  auto device = std::make_unique<Device>(options);
-  if (coopmat_built() && device->caps().coopmat) return device;
-  fmt::print(stderr, "SKIPPED: cooperative matrices: {}\n",
-             coopmat_built() ? "the device has none" : "glslc did not know them");
-  return {};
-}
 
 bool same(const Result& a, const Result& b) {
   return a.y.size() == b.y.size() && std::memcmp(a.y.data(), b.y.data(), a.y.size() * 4) == 0 &&
@@ -31,7 +21,7 @@ bool same(const Result& a, const Result& b) {
 }  // namespace
 
 TEST_CASE("attention by cooperative matrices comes near that in f32, for every cache and head size") {
-  const auto device = preferring();
+  const auto device = coopmat_device();
   if (!device) return;
   Stream stream(*device);
   struct Shape {
@@ -106,7 +96,7 @@ TEST_CASE("attention by cooperative matrices comes near that in f32, for every c
 }
 
 TEST_CASE("attention by cooperative matrices: what is not finite stays in the rows that see it") {
-  const auto device = preferring();
+  const auto device = coopmat_device();
   if (!device) return;
   Stream stream(*device);
   for (DType type : {DType::f16, DType::q8_0}) {
@@ -129,7 +119,7 @@ TEST_CASE("attention by cooperative matrices: what is not finite stays in the ro
 }
 
 TEST_CASE("attention by cooperative matrices has the same bits for any tile that fits") {
-  const auto device = preferring();
+  const auto device = coopmat_device();
   if (!device) return;
   const Caps& caps = device->caps();
   Stream stream(*device);
@@ -137,10 +127,11 @@ TEST_CASE("attention by cooperative matrices has the same bits for any tile that
   AttentionWorld w(stream, 4, 2, 64, DType::f16, {200});
   w.lay_out(64, {});
   const Result whole = w.prefill(0, 200);
+  w.lay_out(16, {48, 32});  // with states between dispatches
+  CHECK(same(whole, w.prefill(0, 200)));
+  CHECK(same(whole, w.prefill(0, 37)));
   for (uint32_t shared : {16384u, 12288u}) {
-    DeviceOptions options = DeviceOptions::from_environment();
-    options.prefer.insert("coopmat");
-    Device other(options);
+    Device other(device->options());
     const_cast<Caps&>(other.caps()).shared_memory_bytes = shared;
     const auto a = find_coopmat_attention(caps, w.cache, w.shape),
                b = find_coopmat_attention(other.caps(), w.cache, w.shape);
@@ -158,16 +149,21 @@ TEST_CASE(
     "attention takes cooperative matrices in prefill, of caches that are not f32, and is switched off") {
   const AttentionShape plain{.n_heads = 8, .scale = 1};
   const CacheShape f16{2, 64, 64, DType::f16, DType::f16};
-  for (const char* how : {"precision", "coopmat", "fp16", "subgroup", ""}) {
-    DeviceOptions options = DeviceOptions::from_environment();
-    options.prefer = {"coopmat"};
+  const auto preferring = coopmat_device();
+  if (!preferring) return;
+  const bool second = preferring->caps().coopmat2;
+  for (const char* how : {"precision", "coopmat", "fp16", "subgroup", "coopmat2", ""}) {
+    DeviceOptions options = preferring->options();
     if (how == std::string("precision")) options.precision_f32 = true;
     else if (*how) options.disable.insert(how);
     Device device(options);
     const Caps& caps = device.caps();
-    const bool expected = !*how && coopmat_built() && caps.coopmat;
+    // Without the second extension that is preferred, there is none.
+    const bool expected = !*how || (!second && how == std::string("coopmat2"));
+    CHECK(uses_coopmat2(caps) == (expected && second));
+    if (expected) CHECK(find_coopmat_attention(caps, f16, plain)->second == second);
     CHECK(attention_uses_coopmat(caps, Phase::prefill, f16, plain) == expected);
-    CHECK(find_coopmat_attention(caps, f16, plain).has_value() == expected);
+    CHECK(find_coopmat_attention(caps, f16, plain).has_value() == caps.coopmat);
     CHECK(!attention_uses_coopmat(caps, Phase::decode, f16, plain));
     CHECK(!attention_uses_coopmat(caps, Phase::prefill, {2, 64, 64, DType::f32, DType::f16}, plain));
     CHECK(!attention_uses_coopmat(caps, Phase::prefill, {2, 64, 64, DType::f16, DType::f32}, plain));
@@ -181,11 +177,10 @@ TEST_CASE(
 }
 
 TEST_CASE("attention_coopmat bench" * doctest::skip(!bench())) {
-  const auto device = preferring();
+  const auto device = coopmat_device();
   if (!device) return;
-  DeviceOptions options = DeviceOptions::from_environment();
+  DeviceOptions options = device->options();
   options.disable.insert("coopmat");
-  options.prefer.clear();
   Device without(options);
   for (DType type : {DType::f16, DType::q8_0, DType::q4_0})
     for (uint32_t head_dim : {64u, 128u})
@@ -201,9 +196,12 @@ TEST_CASE("attention_coopmat bench" * doctest::skip(!bench())) {
         const auto words =
             attention_scratch_bytes(stream.caps(), Phase::prefill, n, w.cache, w.shape, keys) / 4;
         const Tensor scratch = t.u32(1, static_cast<uint32_t>(words));
-        print_bench(stream, fmt::format("{} x {} keys of {}, {}", n, keys, head_dim, info(type).name), [&] {
-          attention(stream, Phase::prefill, y, {}, q, rows, w.pages(), w.segments(), w.cache, w.shape, keys,
-                    scratch);
-        });
+        print_bench(stream,
+                    fmt::format("{} x {} keys of {}, {}{}", n, keys, head_dim, info(type).name,
+                                uses_coopmat2(d->caps()) ? ", second" : ""),
+                    [&] {
+                      attention(stream, Phase::prefill, y, {}, q, rows, w.pages(), w.segments(), w.cache,
+                                w.shape, keys, scratch);
+                    });
       }
 }

@@ -13,6 +13,7 @@ struct AttentionVariant {
   bool keep_query = true;
   // Subgroups that share the outputs of a row, by cooperative matrices (attention_coopmat.h); 0: not by them.
   uint32_t side_by_side = 0;
+  bool second = false;  // ... of VK_NV_cooperative_matrix2
   uint32_t clusters() const { return lanes / span; }
 };
 

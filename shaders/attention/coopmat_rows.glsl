@@ -1,25 +1,4 @@
 // The rows of a tile whose outputs are cooperative matrices: how they begin and end.
-void load_queries(uint version, uint block) {
-  query_version = version;
-  query_block = block;
-  uint most = 0;
-  [[dont_unroll]] for (uint c = 0; c < kOwnK; c++) {
-    const uvec4 both = max(floatBitsToUint(load_query(0, c, 0)) & 0x7fffffffu, floatBitsToUint(load_query(0, c, 1)) & 0x7fffffffu);
-    most = max(most, max(max(both.x, both.y), max(both.z, both.w)));
-  }
-#define STEP(BIT) if (SPAN > BIT) most = max(most, EXCHANGE(most, BIT));
-  FOR_EACH_BIT(STEP)
-#undef STEP
-  const float factor = half_factor(most);
-  q_scale = uintBitsToFloat(half_scale(most));
-  const uint row = LANE_INDEX / SPAN;
-  [[dont_unroll]] for (uint c = 0; c * SPAN < K_UNITS; c++) {
-    const uint unit = c * SPAN + lane;
-    const vec4 low = load_query(0, c, 0) * factor, high = load_query(0, c, 1) * factor;
-    if (unit < K_UNITS) q_tile[row * Q_STRIDE + unit] = uvec4(pack_f16(low.x, low.y), pack_f16(low.z, low.w), pack_f16(high.x, high.y), pack_f16(high.z, high.w));
-  }
-}
-
 // Four outputs of a row on their way from or to matrices t of the subgroups side by side; where they lie in a row.
 uint fours_at(uint t, uint i) { return (i / (N / 4) * TV + t) * (N / 4) + i % (N / 4); }
 

@@ -132,6 +132,21 @@ std::vector<KernelSpec> matmul_kernels(const Caps& caps) {
   return specs;
 }
 
+std::vector<KernelSpec> matmul_kernels(const Caps& caps, DType type, uint32_t k, bool bias) {
+  constexpr uint32_t kManyRows = 64;
+  std::vector<KernelSpec> specs;
+  for (const auto& [phase, rows] : {std::pair(Phase::prefill, kManyRows), std::pair(Phase::decode, 1u)}) {
+    if (matmul_uses_coopmat(caps, phase, type)) {
+      specs.push_back(matmul_coopmat_kernel(caps, coopmat_tile(caps, rows), type, bias));
+      continue;
+    }
+    const bool dot = matmul_uses_dot(caps, phase, type, k);
+    const MatmulTile tile = matmul_tile(caps, phase, rows, dot);
+    specs.push_back(matmul_kernel(kPrograms, tile, phase, type, k, dot, bias));
+  }
+  return specs;
+}
+
 std::vector<KernelSpec> matmul_kernels(const Caps& caps, const MatmulPrograms& programs,
                                        const std::function<std::vector<MatmulTile>(Phase, bool)>& tiles) {
   std::vector<KernelSpec> specs;

@@ -54,6 +54,8 @@ void matmul(Stream& stream, const MatmulTile& tile, Phase phase, const MatmulOut
             const MatmulInput& x, Tensor bias = {});
 // Every kernel that matmul can use on such a device.
 std::vector<KernelSpec> matmul_kernels(const Caps& caps);
+// Those of prompts and of one generated token with such a weight, for who builds them before they are needed.
+std::vector<KernelSpec> matmul_kernels(const Caps& caps, DType type, uint32_t k, bool bias);
 
 // The same for other products whose shaders include those of this one.
 struct MatmulPrograms {

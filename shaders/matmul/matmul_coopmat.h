@@ -6,8 +6,12 @@
 
 namespace spindle {
 
-// Whether the kernels are in this program: glslc knew GL_KHR_cooperative_matrix.
+// Whether the kernels are in this program: glslc knew GL_KHR_cooperative_matrix, and
+// GL_NV_cooperative_matrix2.
 bool coopmat_built();
+bool coopmat2_built();
+// Whether what is computed by cooperative matrices takes the kernels of the second extension.
+bool uses_coopmat2(const Caps& caps);
 // Types that are multiplied so where it pays: all but f32.
 bool matmul_uses_coopmat(const Caps& caps, Phase phase, DType type);
 // ... and whether this weight is, whose values must not exceed f16's.
@@ -25,6 +29,7 @@ CoopmatTile coopmat_tile(const Caps& caps, uint32_t rows);
 // A row's products are added as the device adds them, in one order: its bits depend on w and x's row alone.
 void matmul_coopmat(Stream& stream, const CoopmatTile& tile, const MatmulOutput& y, const Weight& w, Tensor x,
                     Tensor bias);
+KernelSpec matmul_coopmat_kernel(const Caps& caps, const CoopmatTile& tile, DType type, bool bias);
 std::vector<KernelSpec> matmul_coopmat_kernels(const Caps& caps);
 
 }  // namespace spindle

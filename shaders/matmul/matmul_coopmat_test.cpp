@@ -1,25 +1,17 @@
-// Products by cooperative matrices: exact rounding of rows, the product of what was rounded, the error
-// against the product in f32, the same bits for any rows, tiles and parts, inputs and weights beyond f16, and
-// the switches.
+// Products by cooperative matrices of either extension: exact rounding of rows, the product of what was
+// rounded, the error against the product in f32, the same bits for any rows, tiles and parts, inputs and
+// weights beyond f16, and the switches.
 #include "shaders/matmul/matmul_coopmat.h"
 
+#include "shaders/matmul/coopmat_test.h"
 #include "shaders/matmul/half_rows.h"
 #include "shaders/matmul/matmul.h"
 #include "shaders/weight/random_weight.h"
-#include "tests/compare.h"
-#include "tests/device.h"
 
 using namespace spindle;
 using namespace spindle::test;
 
 namespace {
-
-bool there() {
-  if (coopmat_built() && device().caps().coopmat) return true;
-  fmt::print(stderr, "SKIPPED: cooperative matrices: {}\n",
-             coopmat_built() ? "the device has none" : "glslc did not know them");
-  return false;
-}
 
 std::vector<DType> types() {
   if (quick()) return {DType::f16, DType::bf16, DType::q8_0, DType::q4_0, DType::q4_k, DType::q6_k};
@@ -140,7 +132,8 @@ TEST_CASE("rows are rounded to f16 with the same bits as the reference, for matm
 }
 
 TEST_CASE("matmul by cooperative matrices equals that of rounded inputs and comes near that in f32") {
-  if (!there()) return;
+  const auto device = coopmat_device();
+  if (!device) return;
   const std::vector<uint32_t> ns =
       quick() ? std::vector<uint32_t>{100} : std::vector<uint32_t>{16, 17, 100, 257};
   const std::vector<uint32_t> ks = quick() ? std::vector<uint32_t>{33, 96, 256}
@@ -156,7 +149,7 @@ TEST_CASE("matmul by cooperative matrices equals that of rounded inputs and come
         const Case::Expected expected = c.reference();
         std::vector<float> most;
         for (uint32_t rows : row_counts) {
-          const std::vector<float> got = c.run(device(), rows);
+          const std::vector<float> got = c.run(*device, rows);
           const std::string what = fmt::format("matmul_coopmat {} [{}, {}, {}]", info(type).name, rows, n, k);
           // Matrices may be added up by circuits that truncate.
           worst =
@@ -170,35 +163,78 @@ TEST_CASE("matmul by cooperative matrices equals that of rounded inputs and come
                         ": other bits than with more rows");
         }
       }
-  fmt::print("  cooperative matrices {} x {} x {}: at most {:.2g} of the error allowed\n",
-             device().caps().coopmat_m, device().caps().coopmat_n, device().caps().coopmat_k, worst);
+  fmt::print("  cooperative matrices{} {} x {} x {}: at most {:.2g} of the error allowed\n",
+             uses_coopmat2(device->caps()) ? " of the second extension" : "", device->caps().coopmat_m,
+             device->caps().coopmat_n, device->caps().coopmat_k, worst);
 }
 
 TEST_CASE("matmul by cooperative matrices has the same bits for any tile and number of parts") {
-  if (!there()) return;
-  DeviceOptions options = DeviceOptions::from_environment();
+  const auto device = coopmat_device();
+  if (!device) return;
+  DeviceOptions options = device->options();
   options.limit_binding = 16384;
   Device limited(options);
   for (DType type : types()) {
     if (quick() && type != DType::f16 && type != DType::q4_k) continue;
     const Case c{type, 208, info(type).block_elements == 256 ? 512u : 288u, 67};
     size_t n_parts = 0;
-    const std::vector<float> whole = c.run(device(), 67), cut = c.run(limited, 67, nullptr, &n_parts);
+    const std::vector<float> whole = c.run(*device, 67), cut = c.run(limited, 67, nullptr, &n_parts);
     CHECK(n_parts > 1);
     CHECK_MESSAGE(whole == cut, info(type).name);
     for (const CoopmatTile& tile :
          {CoopmatTile{32, 32, 32, 1}, {32, 64, 64, 2}, {128, 32, 128, 1}, {64, 64, 256, 2}})
-      CHECK_MESSAGE(c.run(device(), 67, &tile) == whole, info(type).name, " tile ", tile.rows, " x ",
+      CHECK_MESSAGE(c.run(*device, 67, &tile) == whole, info(type).name, " tile ", tile.rows, " x ",
                     tile.outputs);
   }
 }
 
+TEST_CASE("matmul by cooperative matrices has the same bits in several tensors and added to a residual") {
+  const auto device = coopmat_device();
+  if (!device) return;
+  constexpr uint32_t kRows = 37, kCols[] = {48, 16, 36};
+  const Case c{DType::q8_0, 100, 96, kRows};
+  REQUIRE(c.with_bias());
+  const std::vector<float> plain = c.run(*device, kRows);
+  const std::vector<double> before = random_values(size_t{kRows} * c.n, 7, 1e3);
+  Stream stream(*device);
+  Tensors t(stream);
+  const LoadedWeight loaded(stream, c.weight);
+  const Tensor bias = t.f32(1, c.n, c.bias), all = t.f32(kRows, 3 * 64), y = t.f32(kRows, c.n),
+               added = t.f32(kRows, c.n, before);
+  MatmulInput input;
+  input.halves = t.u32(kRows, HALF_WORDS(c.k));
+  pack_rows(stream, input, t.f32(kRows, c.k, c.x));
+  std::vector<Tensor> parts;
+  uint64_t at = all.offset_bytes;
+  for (uint32_t cols : kCols) {
+    parts.emplace_back(*all.buffer, DType::f32, kRows, cols, at);
+    at += align_tensor(parts.back().bytes());
+  }
+  const CoopmatTile tile = coopmat_tile(device->caps(), kRows);
+  matmul_coopmat(stream, tile, MatmulOutput(parts), loaded.weight(), input.halves, bias);
+  matmul_coopmat(stream, tile, MatmulOutput(y, added, 1), loaded.weight(), input.halves, bias);
+  matmul_coopmat(stream, tile, MatmulOutput(added, added, 0.5f), loaded.weight(), input.halves, bias);
+  stream.run();
+  const std::vector<float> sum = t.read(y), in_place = t.read(added);
+  size_t n_other = 0, i = 0;
+  std::vector<std::vector<float>> own;
+  for (const Tensor& part : parts) own.push_back(t.read(part));
+  for (uint32_t row = 0; row < kRows; row++)
+    for (uint32_t part = 0; part < 3; part++)
+      for (uint32_t col = 0; col < kCols[part]; col++, i++)
+        n_other += own[part][row * kCols[part] + col] != plain[i] ||
+                   sum[i] != static_cast<float>(before[i]) + plain[i] ||
+                   in_place[i] != static_cast<float>(before[i]) + 0.5f * plain[i];
+  CHECK(n_other == 0);
+}
+
 TEST_CASE("what is not finite stays visible in products by cooperative matrices, in its row (matmul)") {
-  if (!there()) return;
+  const auto device = coopmat_device();
+  if (!device) return;
   for (double bad : {double{NAN}, HUGE_VAL}) {
     Case c{DType::q8_0, 16, 64, 2};
     c.x[5] = bad;
-    const std::vector<float> got = c.run(device(), 2);
+    const std::vector<float> got = c.run(*device, 2);
     CHECK(std::none_of(got.begin(), got.begin() + 16, [](float f) { return std::isfinite(f); }));
     CHECK(std::all_of(got.begin() + 16, got.end(), [](float f) { return std::isfinite(f); }));
   }
@@ -224,21 +260,18 @@ TEST_CASE("weights beyond f16 are known, for matmul") {
 }
 
 TEST_CASE("matmul takes cooperative matrices where it is told to, and f32 for weights beyond f16") {
-  DeviceOptions options = DeviceOptions::from_environment();
-  options.prefer = {"coopmat"};
-  Device preferring(options);
-  const Caps& caps = preferring.caps();
-  const bool expected = coopmat_built() && caps.coopmat;
-  CHECK(matmul_uses_coopmat(caps, Phase::prefill, DType::q4_0) == expected);
+  const auto device = coopmat_device();
+  if (!device) return;
+  const Caps& caps = device->caps();
+  CHECK(matmul_uses_coopmat(caps, Phase::prefill, DType::q4_0));
   CHECK(!matmul_uses_coopmat(caps, Phase::decode, DType::q4_0));
   CHECK(!matmul_uses_coopmat(caps, Phase::prefill, DType::f32));
-  if (!there()) return;
   const uint32_t n = 48, k = 64, rows = 35;
   const Case c{DType::q8_0, n, k, rows};
   RandomWeight large = c.weight, plain(DType::f32, n, k, 1);
   large.bytes[0] = std::byte{0xff}, large.bytes[1] = std::byte{0x7b};
   large.values = reference::decode(DType::q8_0, large.bytes);
-  Stream stream(preferring);
+  Stream stream(*device);
   Tensors t(stream);
   const LoadedWeight a(stream, c.weight), b(stream, large), f(stream, plain);
   CHECK(a.weight().fits_f16);
@@ -259,7 +292,7 @@ TEST_CASE("matmul takes cooperative matrices where it is told to, and f32 for we
   matmul(stream, Phase::prefill, y[2], b.weight(), x);
   matmul(stream, Phase::prefill, y[3], f.weight(), input);
   stream.run();
-  CHECK(t.read(y[0]) == c.run(preferring, rows));
+  CHECK(t.read(y[0]) == c.run(*device, rows));
   CHECK(t.read(y[1]) == t.read(y[2]));
   std::vector<double> of_f32(size_t{rows} * n), magnitude = of_f32;
   reference::matmul(of_f32, plain.values, c.x, {}, rows);
@@ -272,22 +305,27 @@ TEST_CASE("matmul takes cooperative matrices where it is told to, and f32 for we
 TEST_CASE("matmul's cooperative matrices are switched off") {
   for (const char* how : {"precision", "coopmat", "fp16", "subgroup"}) {
     DeviceOptions options = DeviceOptions::from_environment();
-    options.prefer = {"coopmat"};
+    options.prefer = {"coopmat", "coopmat2"};
     if (how == std::string("precision")) options.precision_f32 = true;
     else options.disable.insert(how);
     Device off(options);
     CHECK(!off.caps().coopmat);
+    CHECK(!off.caps().coopmat2);
+    CHECK(!uses_coopmat2(off.caps()));
     CHECK(!matmul_uses_coopmat(off.caps(), Phase::prefill, DType::f16));
     CHECK(matmul_coopmat_kernels(off.caps()).empty());
   }
   DeviceOptions options = DeviceOptions::from_environment();
   options.prefer = {"speed"};
-  CHECK_THROWS_WITH_AS(Device{options}, doctest::Contains("--prefer speed: no such fast path"), Error);
+  CHECK_THROWS_WITH_AS(
+      Device{options},
+      doctest::Contains("--prefer speed: no such fast path; there are: dot, coopmat, coopmat2"), Error);
 }
 
 TEST_CASE("matmul_coopmat bench" * doctest::skip(!bench())) {
-  if (!there()) return;
-  Stream stream(device());
+  const auto device = coopmat_device();
+  if (!device) return;
+  Stream stream(*device);
   const uint32_t size = stream.caps().software ? 512 : 4096, rows = stream.caps().software ? 128 : 512;
   for (DType type : {DType::f16, DType::q8_0, DType::q4_0, DType::q4_k, DType::q6_k}) {
     Tensors t(stream);
@@ -298,13 +336,14 @@ TEST_CASE("matmul_coopmat bench" * doctest::skip(!bench())) {
     MatmulInput input;
     input.halves = t.u32(rows, HALF_WORDS(size));
     for (const CoopmatTile& tile : {CoopmatTile{}, {64, 64, 128, 2}, {128, 128, 256, 1}, {32, 64, 32, 1}})
-      print_bench(stream,
-                  fmt::format("coopmat {} [{}, {}, {}] {} x {} / {} x {}", info(type).name, rows, size, size,
-                              tile.rows, tile.outputs, tile.lanes, tile.blocks),
-                  [&] {
-                    pack_rows(stream, input, x);
-                    matmul_coopmat(stream, tile, y, w.weight(), input.halves, {});
-                  });
+      print_bench(
+          stream,
+          fmt::format("coopmat{} {} [{}, {}, {}] {} x {} / {} x {}", uses_coopmat2(stream.caps()) ? "2" : "",
+                      info(type).name, rows, size, size, tile.rows, tile.outputs, tile.lanes, tile.blocks),
+          [&] {
+            pack_rows(stream, input, x);
+            matmul_coopmat(stream, tile, y, w.weight(), input.halves, {});
+          });
     print_bench(stream, fmt::format("own {} [{}, {}, {}]", info(type).name, rows, size, size), [&] {
       matmul(stream, Phase::prefill, y, w.weight(),
              matmul_input(stream, Phase::prefill, x, {&w.weight()}, scratch, false));

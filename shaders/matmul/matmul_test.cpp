@@ -3,6 +3,7 @@
 
 #include <map>
 
+#include "runtime/specialize.h"
 #include "shaders/weight/random_weight.h"
 #include "tests/compare.h"
 #include "tests/device.h"
@@ -189,6 +190,54 @@ TEST_CASE("a product in several tensors or added to a residual has the bits of a
             CHECK(in_place[i] == static_cast<float>(before[i]) + 0.5f * plain[i]);
           }
         }
+    }
+}
+
+TEST_CASE("matmul has the same bits where its loops are unrolled before the driver compiles it") {
+  if (!specialize_built()) {
+    fmt::print(stderr, "SKIPPED: unrolled programs: SPIRV-Tools were not there when this was built\n");
+    return;
+  }
+  DeviceOptions options = DeviceOptions::from_environment();
+  options.prefer.insert("unroll");
+  Device unrolled(options);
+  options.prefer.erase("unroll");
+  options.disable.insert("unroll");
+  Device plain(options);
+  CHECK(unrolled.caps().unroll);
+  CHECK(!plain.caps().unroll);
+  for (DType type : {DType::f32, DType::f16, DType::q4_0, DType::q4_k})
+    for (Phase phase : kPhases)
+      for (uint32_t rows : {33u, 1u}) {
+        const Case c{type, 100, info(type).block_elements == 256 ? 512u : 288u};
+        CHECK_MESSAGE(c.run(unrolled, phase, rows, true) == c.run(plain, phase, rows, true), info(type).name,
+                      " rows ", rows);
+      }
+}
+
+TEST_CASE("matmul's kernels are known before they are needed") {
+  constexpr uint32_t kRows = 64, kK = 256;
+  for (DType type : {DType::f32, DType::f16, DType::q4_0, DType::q6_k})
+    for (bool with_bias : {false, true}) {
+      Device own(DeviceOptions::from_environment());
+      const Caps& caps = own.caps();
+      const Case c{type, 48, kK};
+      Stream stream(own);
+      Tensors t(stream);
+      const LoadedWeight loaded(stream, c.weight);
+      const Tensor b = with_bias ? t.f32(1, c.n, c.bias) : Tensor(), x = t.f32(kRows, kK, c.x),
+                   one = t.f32(1, kK, slice(c.x, kK)), y = t.f32(kRows, c.n), y1 = t.f32(1, c.n);
+      const Tensor scratch = t.u32(1, static_cast<uint32_t>(matmul_scratch_bytes(caps, kRows, kK) / 4) + 1);
+      own.compile(pack_rows_kernels(caps));
+      own.compile(matmul_kernels(caps, type, kK, with_bias));
+      const size_t n = own.n_kernels();
+      matmul(stream, Phase::prefill, y, loaded.weight(),
+             matmul_input(stream, Phase::prefill, x, {&loaded.weight()}, scratch), b);
+      stream.run();
+      matmul(stream, Phase::decode, y1, loaded.weight(),
+             matmul_input(stream, Phase::decode, one, {&loaded.weight()}, scratch), b);
+      stream.run();
+      CHECK_MESSAGE(own.n_kernels() == n, info(type).name);
     }
 }
 
