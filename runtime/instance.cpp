@@ -9,7 +9,6 @@
 
 #include "runtime/cooperative_matrix.h"
 #include "runtime/handles.h"
-#include "runtime/specialize.h"
 
 namespace spindle {
 
@@ -168,7 +167,6 @@ void read_properties(VkPhysicalDevice device, DeviceInfo& info) {
   }
   caps.software = info.type == DeviceType::cpu;
   // llvmpipe does so in Mesa 25 and later, which is also when it got to Vulkan 1.4.
-  caps.unroll = specialize_built() && driver.driverID == VK_DRIVER_ID_GOOGLE_SWIFTSHADER;
   caps.gathers = driver.driverID == VK_DRIVER_ID_MESA_LLVMPIPE && info.api >= VK_MAKE_API_VERSION(0, 1, 4, 0);
   const VkPhysicalDeviceLimits& l = p.properties.limits;
   caps.subgroup_size = caps.min_subgroup_size = caps.max_subgroup_size = p11.subgroupSize;
