@@ -81,21 +81,18 @@ void Session::calibrate() {
   stream_.fill(x, 0);
   matmul(stream_, Phase::prefill, y, w, x);
   stream_.run();  // compiles
-  // The fastest of three submits of a millisecond or more; slow devices are asked once.
-  double fastest = 0;
-  for (int n = 1; n <= 16 && fastest < 1e-3; n *= 4) {
-    stream_.begin();
-    for (int i = 0; i < n; i++) matmul(stream_, Phase::prefill, y, w, x);
-    const Recording recording = stream_.end();
-    const auto seconds = [&] {
-      const Stopwatch watch;
-      stream_.wait(stream_.submit(recording));
-      return watch.seconds();
-    };
-    fastest = seconds();
-    for (int i = 0; i < 2 && fastest < 0.02; i++) fastest = std::min(fastest, seconds());
-    model_.device().calibrate(recording.work().cost(), fastest);
+  // Some 0.4 GFLOP, whatever the model: enough to be timed, and no long wait on the slowest devices.
+  const double n = std::clamp(4e8 / (2.0 * rows * w.n * w.k), 1.0, 16.0);
+  stream_.begin();
+  for (int i = 0; i < static_cast<int>(n); i++) matmul(stream_, Phase::prefill, y, w, x);
+  const Recording recording = stream_.end();
+  double fastest = 1e9;
+  for (int i = 0; i < 3; i++) {
+    const Stopwatch watch;
+    stream_.wait(stream_.submit(recording));
+    fastest = std::min(fastest, watch.seconds());
   }
+  model_.device().calibrate(recording.work().cost(), fastest);
 }
 
 const Session::Slot& Session::get(int slot) const {
