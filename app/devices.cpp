@@ -23,6 +23,7 @@ std::vector<std::pair<std::string, bool>> features(const Caps& c) {
           {"subgroup_control", c.subgroup_control},
           {"coopmat", c.coopmat},
           {"coopmat2", c.coopmat2},
+          {"unroll", c.unroll},
           {"timestamps", c.timestamps},
           {"memory_budget", c.memory_budget}};
 }

@@ -22,7 +22,7 @@ install() {
     { say "The installation failed; by hand: apt-get install$missing"; exit 1; }
 }
 
-build_packages="cmake ninja-build g++ glslc libvulkan-dev libfmt-dev nlohmann-json3-dev libcli11-dev libpcre2-dev libedit-dev libpng-dev pkg-config doctest-dev mesa-vulkan-drivers"
+build_packages="cmake ninja-build g++ glslc spirv-tools libvulkan-dev libfmt-dev nlohmann-json3-dev libcli11-dev libpcre2-dev libedit-dev libpng-dev pkg-config doctest-dev mesa-vulkan-drivers"
 # The window is optional: spindle-viewer is built where these are.
 viewer_packages="libimgui-dev libglfw3-dev libstb-dev fonts-roboto-unhinted fonts-dejavu-core"
 

@@ -55,7 +55,7 @@ struct Caps {
 struct DeviceOptions {
   std::string device;             // number or part of a name; empty: the best one
   std::set<std::string> disable;  // names of Caps' features, as feature_names() lists them
-  std::set<std::string> prefer;   // dot, coopmat, coopmat2: used also where something else is faster
+  std::set<std::string> prefer;   // dot, coopmat, coopmat2, unroll: used also where it may be slower
   uint64_t limit_binding = 0;     // bytes; 0: the device's own limit
   uint64_t limit_allocation = 0;  // bytes
   double limit_cost = 0;          // cost units of one submit; 0: measured

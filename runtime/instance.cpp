@@ -168,6 +168,7 @@ void read_properties(VkPhysicalDevice device, DeviceInfo& info) {
   caps.software = info.type == DeviceType::cpu;
   // llvmpipe does so in Mesa 25 and later, which is also when it got to Vulkan 1.4.
   caps.gathers = driver.driverID == VK_DRIVER_ID_MESA_LLVMPIPE && info.api >= VK_MAKE_API_VERSION(0, 1, 4, 0);
+  caps.unroll = driver.driverID == VK_DRIVER_ID_GOOGLE_SWIFTSHADER;
   const VkPhysicalDeviceLimits& l = p.properties.limits;
   caps.subgroup_size = caps.min_subgroup_size = caps.max_subgroup_size = p11.subgroupSize;
   if (size_control.minSubgroupSize) {  // 1.3, or VK_EXT_subgroup_size_control: others leave it 0

@@ -40,7 +40,7 @@ Kernel::Kernel(Device& device, const KernelSpec& spec)
 
     std::span<const uint32_t> code = spec.program->code;
     const std::vector<uint32_t> specialized =
-        device.caps().unroll && spec.program->unroll ? specialize(spec) : std::vector<uint32_t>{};
+        device.caps().unroll ? specialize(spec) : std::vector<uint32_t>{};
     if (!specialized.empty()) code = specialized;
     VkShaderModuleCreateInfo module_info{VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO};
     module_info.codeSize = code.size_bytes();

@@ -23,6 +23,15 @@ inline Device& device() {
   return *shared_device();
 }
 
+// A device like the one under test but for programs that are unrolled before its driver compiles them, or are
+// not.
+inline std::unique_ptr<Device> unrolled_device(bool unroll) {
+  DeviceOptions options = DeviceOptions::from_environment();
+  options.prefer.erase("unroll");
+  (unroll ? options.prefer : options.disable).insert("unroll");
+  return std::make_unique<Device>(options);
+}
+
 // Every shape and variant, or one of each: SPINDLE_TEST_SWEEP=quick on the drivers beside the main one.
 // `full`, of ./test --full: combinations too that the main one leaves out for time.
 inline bool sweep_is(const char* name) {

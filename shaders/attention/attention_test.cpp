@@ -4,6 +4,8 @@
 #include <cstring>
 #include <memory>
 
+#include "runtime/specialize.h"
+
 using namespace spindle;
 using namespace spindle::test;
 
@@ -97,6 +99,24 @@ TEST_CASE("attention gives the same bits for every chunk, page size, segment, sc
     CHECK_MESSAGE(same(prompt, bounded.prefill(1, 333)), "prompt, tiny cost bound");
     CHECK_MESSAGE(same(tokens, bounded.run(Phase::decode, step)), "decode, tiny cost bound");
     CHECK(bounded.largest_cost <= tiny->cost_bound());
+  }
+}
+
+TEST_CASE("attention has the same bits where its loops are unrolled before the driver compiles it") {
+  if (!specialize_built()) {
+    fmt::print(stderr, "SKIPPED: unrolled programs: SPIRV-Tools were not there when this was built\n");
+    return;
+  }
+  const auto unrolled = unrolled_device(true), plain = unrolled_device(false);
+  CHECK(unrolled->caps().unroll);
+  for (DType type : {DType::f16, DType::q8_0}) {
+    Stream stream(*unrolled), plain_stream(*plain);
+    AttentionWorld a(stream, 6, 2, 64, type, {300}), b(plain_stream, 6, 2, 64, type, {300});
+    a.lay_out(64, {});
+    b.lay_out(64, {});
+    CHECK_MESSAGE(same(a.prefill(0, 77), b.prefill(0, 77)), info(type).name, " prefill");
+    const std::vector<SlotPosition> step = {{0, 299}, {0, 5}};
+    CHECK_MESSAGE(same(a.run(Phase::decode, step), b.run(Phase::decode, step)), info(type).name, " decode");
   }
 }
 

@@ -18,7 +18,7 @@ constexpr uint32_t kPlainCode[] =
 constexpr uint32_t kMergeCode[] =
 #include "shaders/attention/attention_merge.comp.inc"
     ;
-constexpr Program kShuffle{"attention", kCode}, kPlain{"attention_plain", kPlainCode},
+constexpr Program kShuffle{"attention", kCode, true}, kPlain{"attention_plain", kPlainCode, true},
     kMerge{"attention_merge", kMergeCode};
 
 }  // namespace
@@ -60,6 +60,7 @@ AttentionVariant choose_attention(const Caps& caps, Phase phase, const CacheShap
   const uint32_t own = ceil_div(chunks, v.span);
   if (caps.software) {
     v.rows = std::min(decode ? group : 8, std::max(1u, 16 / std::max(own, v.keys / v.span)));
+    if (caps.unroll) v.rows = std::min(v.rows, decode ? 2u : 1u);  // short enough to be unrolled
   } else {
     const bool few_registers = has_few_registers(caps), narrow = caps.min_subgroup_size <= 8;
     v.rows = std::min({decode ? group : 4, narrow ? 2u : 4u, std::max(1u, 4 / own)});

@@ -198,24 +198,15 @@ TEST_CASE("matmul has the same bits where its loops are unrolled before the driv
     fmt::print(stderr, "SKIPPED: unrolled programs: SPIRV-Tools were not there when this was built\n");
     return;
   }
-  if (device().info().name.starts_with("SwiftShader")) {
-    fmt::print(stderr, "SKIPPED: unrolled programs: SwiftShader compiles some of them for ever\n");
-    return;
-  }
-  DeviceOptions options = DeviceOptions::from_environment();
-  options.prefer.insert("unroll");
-  Device unrolled(options);
-  options.prefer.erase("unroll");
-  options.disable.insert("unroll");
-  Device plain(options);
-  CHECK(unrolled.caps().unroll);
-  CHECK(!plain.caps().unroll);
+  const auto unrolled = unrolled_device(true), plain = unrolled_device(false);
+  CHECK(unrolled->caps().unroll);
+  CHECK(!plain->caps().unroll);
   for (DType type : {DType::f32, DType::f16, DType::q4_0, DType::q4_k})
     for (Phase phase : kPhases)
       for (uint32_t rows : {33u, 1u}) {
         const Case c{type, 100, info(type).block_elements == 256 ? 512u : 288u};
-        CHECK_MESSAGE(c.run(unrolled, phase, rows, true) == c.run(plain, phase, rows, true), info(type).name,
-                      " rows ", rows);
+        CHECK_MESSAGE(c.run(*unrolled, phase, rows, true) == c.run(*plain, phase, rows, true),
+                      info(type).name, " rows ", rows);
       }
 }
 
