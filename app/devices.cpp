@@ -18,6 +18,7 @@ std::vector<std::pair<std::string, bool>> features(const Caps& c) {
           {"storage8", c.storage8},
           {"fp16", c.fp16},
           {"int8", c.int8},
+          {"int64", c.int64},
           {"dot", c.dot},
           {"subgroup", c.subgroup},
           {"subgroup_control", c.subgroup_control},

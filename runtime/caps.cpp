@@ -18,6 +18,7 @@ constexpr Feature kFeatures[] = {
     {"storage8", &Caps::storage8},
     {"fp16", &Caps::fp16},
     {"int8", &Caps::int8},
+    {"int64", &Caps::int64},
     {"dot", &Caps::dot},
     {"subgroup", &Caps::subgroup},
     {"subgroup_control", &Caps::subgroup_control},

@@ -15,6 +15,7 @@ struct Caps {
   bool storage8 = false;          // 8-bit storage buffers
   bool fp16 = false;              // float16 arithmetic
   bool int8 = false;              // int8 arithmetic
+  bool int64 = false;             // 64-bit integers
   bool dot = false;               // integer dot products, packed 4 x 8 bit, accelerated or not
   bool dot_accelerated = false;   // dot in fewer instructions than multiplications would take
   bool dot_mixed = false;         // for dot, signed times unsigned bytes is the better form
@@ -28,6 +29,9 @@ struct Caps {
   bool memory_budget = false;          // VK_EXT_memory_budget
   bool executable_properties = false;  // registers and spills of a compiled pipeline
 
+  // Whether kernels are for the lanes of a processor, which load one after the other: 64 bits at once save
+  // half of the loads, and shuffles hand round what one lane has loaded.
+  bool wide_loads() const { return software && subgroup && int64; }
   // Whether a kernel may number the lanes of its subgroups: full ones, of the size that gl_SubgroupSize says.
   bool known_subgroups() const { return subgroup && (subgroup_control || software); }
 

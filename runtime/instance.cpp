@@ -119,6 +119,7 @@ void read_features(VkPhysicalDevice device, const std::set<std::string>& extensi
   caps.storage8 = f12.storageBuffer8BitAccess;
   caps.fp16 = f12.shaderFloat16;
   caps.int8 = f12.shaderInt8;
+  caps.int64 = features.features.shaderInt64;
   caps.dot = dot.shaderIntegerDotProduct && (v13 || extensions.count("VK_KHR_shader_integer_dot_product"));
   caps.subgroup_control = size_control.subgroupSizeControl && size_control.computeFullSubgroups &&
                           (v13 || extensions.count("VK_EXT_subgroup_size_control"));

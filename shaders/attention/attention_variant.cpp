@@ -12,14 +12,17 @@ namespace {
 constexpr uint32_t kCode[] =
 #include "shaders/attention/attention.comp.inc"
     ;
+constexpr uint32_t kWideCode[] =
+#include "shaders/attention/attention_wide.comp.inc"
+    ;
 constexpr uint32_t kPlainCode[] =
 #include "shaders/attention/attention_plain.comp.inc"
     ;
 constexpr uint32_t kMergeCode[] =
 #include "shaders/attention/attention_merge.comp.inc"
     ;
-constexpr Program kShuffle{"attention", kCode, true}, kPlain{"attention_plain", kPlainCode, true},
-    kMerge{"attention_merge", kMergeCode};
+constexpr Program kShuffle{"attention", kCode, true}, kWide{"attention", kWideCode, true},
+    kPlain{"attention_plain", kPlainCode, true}, kMerge{"attention_merge", kMergeCode};
 
 }  // namespace
 
@@ -119,7 +122,8 @@ KernelSpec attention_kernel(const Caps& caps, const AttentionVariant& v, const C
   std::vector<uint32_t> constants = attention_constants(v, cache, s);
   constants.push_back(v.ahead);
   constants.push_back(v.keep_query);
-  return {caps.known_subgroups() ? &kShuffle : &kPlain, std::move(constants)};
+  const Program& program = caps.wide_loads() ? kWide : caps.known_subgroups() ? kShuffle : kPlain;
+  return {&program, std::move(constants)};
 }
 
 KernelSpec attention_merge_kernel(const Caps& caps, const AttentionShape& shape) {

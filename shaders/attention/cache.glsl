@@ -1,20 +1,21 @@
 // Reads 8 elements of the cache at once, the chunk that every lane works in. Page layout: cache.h.
 // Needs K_TYPE, V_TYPE (DType), HEAD_DIM, VALUE_DIM, RING_FIRST, RING_PAGES, N_KEY_FORMS, kv_head and slot.
 #include "shaders/common/f16.glsl"
+#include "shaders/common/words.glsl"
 #define CACHE_F32 0
 #define CACHE_F16 1
 #define CACHE_Q4_0 2
 #define CACHE_Q8_0 3
 
 layout(binding = 4) readonly buffer Pages { uint pages[]; };  // [slots, pages_per_slot]
-layout(binding = 5) readonly buffer KCache4 { uvec4 k_cache4[]; };
-layout(binding = 5) readonly buffer KCache2 { uvec2 k_cache2[]; };
+layout(binding = 5) readonly buffer KCache4 { WORDS4 k_cache4[]; };
+layout(binding = 5) readonly buffer KCache2 { WORDS2 k_cache2[]; };
 layout(binding = 5) readonly buffer KCache { uint k_cache[]; };
-layout(binding = 6) readonly buffer VCache4 { uvec4 v_cache4[]; };
-layout(binding = 6) readonly buffer VCache2 { uvec2 v_cache2[]; };
+layout(binding = 6) readonly buffer VCache4 { WORDS4 v_cache4[]; };
+layout(binding = 6) readonly buffer VCache2 { WORDS2 v_cache2[]; };
 layout(binding = 6) readonly buffer VCache { uint v_cache[]; };
-layout(binding = 8) readonly buffer SecondKCache4 { uvec4 second_k_cache4[]; };
-layout(binding = 8) readonly buffer SecondKCache2 { uvec2 second_k_cache2[]; };
+layout(binding = 8) readonly buffer SecondKCache4 { WORDS4 second_k_cache4[]; };
+layout(binding = 8) readonly buffer SecondKCache2 { WORDS2 second_k_cache2[]; };
 layout(binding = 8) readonly buffer SecondKCache { uint second_k_cache[]; };
 
 const bool K_SCALED = K_TYPE == CACHE_Q4_0 || K_TYPE == CACHE_Q8_0, V_SCALED = V_TYPE == CACHE_Q4_0 || V_TYPE == CACHE_Q8_0;
@@ -75,10 +76,10 @@ Chunk q4_chunk(uint word, float scale) {
 }
 
 #define LOAD(TYPE, CACHE4, CACHE2, CACHE, at, scale_at, chunk)                                          \
-  if (TYPE == CACHE_F16) return f16_chunk(CACHE4[at]);                                                  \
-  if (TYPE == CACHE_F32) return Chunk(uintBitsToFloat(CACHE4[2 * (at)]), uintBitsToFloat(CACHE4[2 * (at) + 1]), 1); \
+  if (TYPE == CACHE_F16) return f16_chunk(words4(CACHE4[at]));                                                  \
+  if (TYPE == CACHE_F32) return Chunk(uintBitsToFloat(words4(CACHE4[2 * (at)])), uintBitsToFloat(words4(CACHE4[2 * (at) + 1])), 1); \
   const float scale = half_of(CACHE[(scale_at) + (chunk) / 8], (chunk) / 4);                            \
-  if (TYPE == CACHE_Q8_0) return q8_chunk(CACHE2[at], scale);                                           \
+  if (TYPE == CACHE_Q8_0) return q8_chunk(words2(CACHE2[at]), scale);                                           \
   return q4_chunk(CACHE[at], scale);
 
 Chunk load_first_k(uint at, uint scale_at, uint chunk) { LOAD(K_TYPE, k_cache4, k_cache2, k_cache, at, scale_at, chunk) }
@@ -105,9 +106,9 @@ struct RawChunk {
 };
 
 #define LOAD_RAW(TYPE, CACHE4, CACHE2, CACHE, at, scale_at, chunk)           \
-  if (TYPE == CACHE_F16) return RawChunk(CACHE4[at], 0);                     \
+  if (TYPE == CACHE_F16) return RawChunk(words4(CACHE4[at]), 0);                     \
   const uint scales = CACHE[(scale_at) + (chunk) / 8];                       \
-  if (TYPE == CACHE_Q8_0) return RawChunk(uvec4(CACHE2[at], 0, 0), scales);  \
+  if (TYPE == CACHE_Q8_0) return RawChunk(uvec4(words2(CACHE2[at]), 0, 0), scales);  \
   return RawChunk(uvec4(CACHE[at], 0, 0, 0), scales);
 
 RawChunk raw_k(Place place, uint chunk) {

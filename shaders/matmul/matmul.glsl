@@ -6,7 +6,7 @@ layout(constant_id = 9) const bool SCALE_SUMS = false;  // blocks are summed bef
 layout(constant_id = 10) const uint STEPS = 1;           // of 4 inputs, in one iteration
 
 layout(binding = 3) readonly buffer X { float x[]; };
-layout(binding = 3) readonly buffer X4 { vec4 x4[]; };
+layout(binding = 3) readonly buffer X4 { WORDS4 x4[]; };
 
 const uint SPAN = STEPS * 4;                                          // inputs of an iteration
 const uint UNITS = SPAN > UNIT_INPUTS ? SPAN / UNIT_INPUTS : 1;       // loaded at once
@@ -17,8 +17,8 @@ const bool SUM_X = SCALE_SUMS && WEIGHT_MINIMUM;  // a block's sum of x, which i
 
 // Inputs k to k + 3 of a row; at is where they are, in units of 4 (or of 1 where k is no multiple of 4).
 vec4 load_x(uint at, uint k) {
-  if (X_ACCESS == 0) return x4[at];
-  if (X_ACCESS == 1) return k < p.k ? x4[at] : vec4(0);
+  if (X_ACCESS == 0) return uintBitsToFloat(words4(x4[at]));
+  if (X_ACCESS == 1) return k < p.k ? uintBitsToFloat(words4(x4[at])) : vec4(0);
   vec4 v = vec4(0);
   [[unroll]] for (uint c = 0; c < 4; c++) if (k + c < p.k) v[c] = x[at + c];
   return v;

@@ -39,7 +39,7 @@ struct MatmulTile {
   uint32_t slices = 1;       // of k
   uint32_t tm = 0, tn = 0;   // rows and outputs of a lane
   uint32_t steps = 0;        // of 4 inputs in an iteration: 1 (not for q4_0), 2, 4, 8; dot products 4 or 8
-  bool shuffle = false;      // a workgroup is one subgroup, whose lanes hand x round
+  bool shuffle = false;      // a workgroup is one subgroup, whose lanes hand x round and load 64 bits at once
   bool mixed = false;        // dot products of signed with unsigned bytes
   uint32_t ahead_bytes = 0;  // of weights that a workgroup asks for before it needs them
 };

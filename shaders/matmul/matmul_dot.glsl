@@ -7,8 +7,8 @@
 layout(constant_id = 8) const uint HALVES = 1;     // of a block, in one iteration
 layout(constant_id = 9) const bool MIXED = false;  // signed times unsigned bytes: the same sums
 
-layout(binding = 3) readonly buffer X2 { uvec2 x_scales[]; };  // and sums
-layout(binding = 3) readonly buffer X4 { uvec4 x4[]; };
+layout(binding = 3) readonly buffer X2 { WORDS2 x_scales[]; };  // and sums
+layout(binding = 3) readonly buffer X4 { WORDS4 x4[]; };
 
 // OpSDot and OpSUDot of SPV_KHR_integer_dot_product; format 0: four bytes in a word.
 #define DOT_EXTENSION extensions = ["SPV_KHR_integer_dot_product"], capabilities = [6018, 6019]
@@ -65,14 +65,14 @@ void main() {
     [[unroll]] for (uint i = 0; i < TM * TN; i++) dots[i] = 0;
     if (BLOCK_UNITS == 1) [[unroll]] for (uint t = 0; t < TN; t++) units[t] = weight_unit(at[t]);
     if (EARLY) [[unroll]] for (uint t = 0; t < TN; t++) factors[t] = weight_scales(scales_at[t], block);
-    if (WEIGHT_HALVES) [[unroll]] for (uint l = 0; l < X_LOADS; l++) of_rows[l] = x_scales[x_scales_at[l] + block];
+    if (WEIGHT_HALVES) [[unroll]] for (uint l = 0; l < X_LOADS; l++) of_rows[l] = words2(x_scales[x_scales_at[l] + block]);
 
     [[dont_unroll]] for (uint i = 0; i < 2; i += HALVES)
       [[unroll]] for (uint h = 0; h < HALVES; h++) {
         if (BLOCK_UNITS == 2)
-          [[unroll]] for (uint t = 0; t < TN; t++) units[t] = weight_values[at[t] + (i + h) * WEIGHT_GROUP];
+          [[unroll]] for (uint t = 0; t < TN; t++) units[t] = words4(weight_values[at[t] + (i + h) * WEIGHT_GROUP]);
         uvec4 xs[X_LOADS], w[TN];
-        [[unroll]] for (uint l = 0; l < X_LOADS; l++) xs[l] = x4[x_at[l] + i + h];
+        [[unroll]] for (uint l = 0; l < X_LOADS; l++) xs[l] = words4(x4[x_at[l] + i + h]);
         [[unroll]] for (uint t = 0; t < TN; t++)
           w[t] = MIXED ? weight_unsigned(units[t], factors[t].high, i + h) : weight_signed(units[t], factors[t].high, i + h);
         [[unroll]] for (uint r = 0; r < TM; r++) {
@@ -97,7 +97,7 @@ void main() {
     if (WEIGHT_HALVES) continue;
 
     if (!EARLY) [[unroll]] for (uint t = 0; t < TN; t++) factors[t] = weight_scales(scales_at[t], block);
-    [[unroll]] for (uint l = 0; l < X_LOADS; l++) of_rows[l] = x_scales[x_scales_at[l] + block];
+    [[unroll]] for (uint l = 0; l < X_LOADS; l++) of_rows[l] = words2(x_scales[x_scales_at[l] + block]);
     [[unroll]] for (uint r = 0; r < TM; r++) {
       const uvec2 of_row = X_VALUE(of_rows, r);
       [[unroll]] for (uint t = 0; t < TN; t++)

@@ -1,5 +1,6 @@
-// Matrix product by integer dot products where subgroups can shuffle.
+// Matrix product by integer dot products by lanes of a processor, see matmul_subgroup.comp.
 #version 450
 #extension GL_KHR_shader_subgroup_shuffle : require
 #define SUBGROUP
+#define WIDE
 #include "shaders/matmul/matmul_dot.glsl"

@@ -187,7 +187,7 @@ TEST_CASE("products by dot products have the same bits for any tile, form and nu
   options.limit_binding = 16384;
   Device limited(options);
   const uint32_t lanes = caps.subgroup_size;
-  const bool shuffle = caps.software && caps.subgroup;
+  const bool shuffle = caps.wide_loads();
   std::vector<MatmulTile> tiles = {{32, 4, 1, 6, 4, 4, false},       {64, 4, 1, 8, 2, 8, false},
                                    {lanes, 1, 1, 16, 4, 4, shuffle}, {lanes, 1, 1, 1, 8, 8, shuffle},
                                    {16, 1, 16, 1, 1, 8, false},      {16, 1, 16, 8, 1, 4, false}};

@@ -115,7 +115,7 @@ TEST_CASE("matmul gives the same bits for any number of parts and slices") {
 TEST_CASE("matmul's tiles agree with each other") {
   // Other devices' tiles run here too; those with as many slices give the same bits.
   const uint32_t lanes = device().caps().subgroup_size;
-  const bool shuffle = device().caps().software && device().caps().subgroup;
+  const bool shuffle = device().caps().wide_loads();
   const std::vector<MatmulTile> tiles = {{32, 4, 1, 6, 4, 2, false},      {64, 4, 1, 8, 2, 2, false},
                                          {lanes, 1, 1, 4, 2, 4, shuffle}, {lanes, 1, 1, 1, 1, 8, shuffle},
                                          {16, 1, 16, 1, 1, 8, false},     {16, 1, 16, 8, 1, 2, false},

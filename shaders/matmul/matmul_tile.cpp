@@ -20,15 +20,16 @@ MatmulTile built_in(const Caps& caps, Phase phase, uint32_t rows, bool dot) {
   const bool mixed = dot && caps.dot_mixed;
   // A CPU: a load costs much more than a multiply-add, registers spill into a near cache, barriers are slow.
   if (caps.software) {
+    const bool shuffle = caps.wide_loads();
     const uint32_t lanes = caps.subgroup_size, ahead = caps.gathers ? kAheadBytes : 0;
     if (caps.unroll) {  // what is unrolled may not be long: some compilers take minutes for 16 x 4 outputs
-      if (phase == Phase::decode) return {lanes, 1, 1, tm, 2, steps, caps.subgroup, mixed};
-      return {lanes, 1, 1, dot ? 8u : 4u, dot ? 2u : 4u, steps, caps.subgroup, mixed};
+      if (phase == Phase::decode) return {lanes, 1, 1, tm, 2, steps, shuffle, mixed};
+      return {lanes, 1, 1, dot ? 8u : 4u, dot ? 2u : 4u, steps, shuffle, mixed};
     }
-    if (phase == Phase::prefill) return {lanes, 1, 1, 16, 4, steps, caps.subgroup, mixed};
-    if (dot) return {lanes, 1, 1, tm, tm < 8 ? 8u : 4u, 4, caps.subgroup, mixed, ahead};
+    if (phase == Phase::prefill) return {lanes, 1, 1, 16, 4, steps, shuffle, mixed};
+    if (dot) return {lanes, 1, 1, tm, tm < 8 ? 8u : 4u, 4, shuffle, mixed, ahead};
     const bool wide = tm == 1 && caps.gathers;
-    return {lanes, 1, 1, tm, wide ? 8u : 4u, tm == 1 ? 4u : 2u, caps.subgroup, false, 2 * ahead};
+    return {lanes, 1, 1, tm, wide ? 8u : 4u, tm == 1 ? 4u : 2u, shuffle, false, 2 * ahead};
   }
   // The largest that do not spill: 8 x 4 does on Apple's M1, 6 x 4 where there are few registers.
   const bool few_registers = has_few_registers(caps);

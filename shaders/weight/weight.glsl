@@ -1,4 +1,5 @@
 // Reads a part of a Weight, see weight.h. Needs WEIGHT_TYPE, WEIGHT_BINDING and SCALES_BINDING.
+#include "shaders/common/words.glsl"
 #include "shaders/weight/weight.h"
 
 #define WEIGHT_IS(type) (WEIGHT_TYPE == WEIGHT_##type)
@@ -17,18 +18,18 @@ const uint RECORD_BLOCKS = WEIGHT_PAIRS ? 2 : WEIGHT_IS(MXFP4) ? 4 : WEIGHT_IS(Q
 const uint RECORD_WORDS = WEIGHT_IS(Q5_0) ? 3 : WEIGHT_PAIRS || WEIGHT_IS(MXFP4) || WEIGHT_IS(Q4_1) ? 1
                         : WEIGHT_IS(Q5_1) || WEIGHT_IS(IQ4_XS) ? 2 : WEIGHT_IS(Q4_K) ? 4 : WEIGHT_IS(Q2_K) ? 5 : WEIGHT_IS(Q6_K) ? 21 : 12;
 
-layout(binding = WEIGHT_BINDING) readonly buffer WeightValues { uvec4 weight_values[]; };
+layout(binding = WEIGHT_BINDING) readonly buffer WeightValues { WORDS4 weight_values[]; };
 layout(binding = WEIGHT_BINDING) readonly buffer WeightValueWords { uint weight_value_words[]; };
-layout(binding = WEIGHT_BINDING) readonly buffer WeightValues2 { uvec2 weight_values2[]; };
+layout(binding = WEIGHT_BINDING) readonly buffer WeightValues2 { WORDS2 weight_values2[]; };
 layout(binding = SCALES_BINDING) readonly buffer WeightScales { uint weight_words[]; };
-layout(binding = SCALES_BINDING) readonly buffer WeightScales2 { uvec2 weight_words2[]; };
-layout(binding = SCALES_BINDING) readonly buffer WeightScales4 { uvec4 weight_words4[]; };
+layout(binding = SCALES_BINDING) readonly buffer WeightScales2 { WORDS2 weight_words2[]; };
+layout(binding = SCALES_BINDING) readonly buffer WeightScales4 { WORDS4 weight_words4[]; };
 
 // Unit 0 of an output; unit i lies i * WEIGHT_GROUP further.
 uint weight_at(uint part_output, uint n_blocks) {
   return part_output / WEIGHT_GROUP * (n_blocks * BLOCK_UNITS * WEIGHT_GROUP) + part_output % WEIGHT_GROUP;
 }
-uvec4 weight_unit(uint at) { return LOW_BITS == 2 ? uvec4(weight_values2[at], 0, 0) : weight_values[at]; }
+uvec4 weight_unit(uint at) { return LOW_BITS == 2 ? uvec4(words2(weight_values2[at]), 0, 0) : words4(weight_values[at]); }
 
 // Record 0 of an output, in words; weight_scales() finds the others.
 uint scale_at(uint part_output, uint n_blocks) {
@@ -46,7 +47,7 @@ WeightFactors weight_scales(uint first, uint block) {
   const uint at = first + block / RECORD_BLOCKS * (RECORD_WORDS * WEIGHT_GROUP), b = block % RECORD_BLOCKS;
   const uint base = at & ~(WEIGHT_GROUP - 1), lane = at & (WEIGHT_GROUP - 1);
 #define RECORD_WORD(i) weight_words[at + (i) * WEIGHT_GROUP]
-#define RECORD_WORDS2(i) weight_words2[(base + (i) * WEIGHT_GROUP) / 2 + lane]
+#define RECORD_WORDS2(i) words2(weight_words2[(base + (i) * WEIGHT_GROUP) / 2 + lane])
   if (WEIGHT_PAIRS) {
     const vec2 pair = unpackHalf2x16(RECORD_WORD(0));
     s.scale.x = b == 0 ? pair.x : pair.y;
@@ -63,7 +64,7 @@ WeightFactors weight_scales(uint first, uint block) {
     const uint number = (words.y >> b * 4 & 15) | (words.x >> b * 2 + 16 & 3) << 4;
     s.scale.x = unpackHalf2x16(words.x).x * (float(number) - 32);
   } else if (WEIGHT_SIX) {
-    const uvec4 words = weight_words4[base / 4 + lane];
+    const uvec4 words = words4(weight_words4[base / 4 + lane]);
     const vec2 d = unpackHalf2x16(words.x);
     const uint low = (b < 4 ? words.y : words.z) >> b % 4 * 8, high = words.w >> b * 4;
     const vec2 numbers = vec2((low & 15) | (high & 3) << 4, (low >> 4 & 15) | (high & 12) << 2);
